@@ -141,7 +141,7 @@ class Row:
             _require(name in BOUNDARIES, f"samples: unknown boundary {name!r}")
             _require(all(math.isfinite(v) and v > 0 for v in values), f"samples.{name}: a value is not positive")
         if self.status in ("ok", "unstable"):
-            _require(len(self.samples.get("device_ms", ())) > 0, f"samples.device_ms: empty in a row that is {self.status}")
+            _require(bool(self.samples.get("device_ms")), f"samples.device_ms: empty in a row that is {self.status}")
         for name, other in self.same_as.items():
             _require(name in BOUNDARIES and other in self.samples, f"same_as: {name!r} -> {other!r} names no samples")
 
@@ -160,15 +160,19 @@ class Row:
             values = json.loads(line)
         except ValueError as error:
             raise SchemaError(f"not JSON: {error}") from None
+        return cls.from_dict(values)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Row:
+        """Build a row from `asdict` form. Raises SchemaError: another schema version, unknown or missing fields."""
         _require(isinstance(values, dict), "not a JSON object")
         version = values.get("schema_version")
         _require(version == SCHEMA_VERSION, f"schema_version: {version!r}; this program reads version {SCHEMA_VERSION}")
         unknown = set(values) - {f.name for f in fields(cls)}
         _require(not unknown, f"unknown fields: {', '.join(sorted(unknown))}")
+        parity = values.get("parity")
         try:
-            job = Job(**values.pop("job"))
-            parity = values.pop("parity", None)
-            return cls(job=job, parity=Parity(**parity) if parity else None, **values)
+            return cls(**{**values, "job": Job(**values["job"]), "parity": Parity(**parity) if parity else None})
         except (TypeError, KeyError, AttributeError) as error:
             raise SchemaError(f"not a row: {error}") from None
 

@@ -1,0 +1,113 @@
+"""Finds what training and export left: reads their JSON manifests and never guesses from file names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class ArtifactError(ValueError):
+    """A weights or export file that is missing or not what its manifest says. One line, with the mend."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file and the manifest beside it."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def sha256(self) -> str:
+        """As recorded when the file was written (and checked by `verify`)."""
+        return self.manifest["sha256"]
+
+    def verify(self, mend: str) -> None:
+        """Raises ArtifactError when the file is missing or its bytes are not those the manifest names."""
+        if not self.path.is_file():
+            raise ArtifactError(f"{self.path} is missing: {mend}")
+        with self.path.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != self.sha256:
+                raise ArtifactError(f"{self.path} is not the file its JSON describes (sha256 differs): {mend}")
+
+
+@dataclass(frozen=True)
+class Model:
+    """Everything there is for one image size."""
+
+    image_size: int
+    weights: Artifact
+    reference: Artifact
+    exported: dict[str, Artifact]  # by precision
+
+    @property
+    def artifacts(self) -> list[Artifact]:
+        """All files, weights first."""
+        return [self.weights, self.reference, *self.exported.values()]
+
+
+def find_models(weights_dir: Path, image_sizes: list[int]) -> dict[int, Model]:
+    """Models by image size; all that are found when `image_sizes` is empty. Files are verified.
+
+    Raises ArtifactError naming the first thing that is missing or changed, and the command that makes it.
+    """
+    weights = {a.manifest["image_size"]: a for a in read_manifests(weights_dir, "best_*.json") if _is_current(a)}
+    if not weights:
+        raise ArtifactError(f"--weights_dir {weights_dir}: no trained weights there; run `make train export` first")
+    references = {a.manifest["image_size"]: a for a in read_manifests(weights_dir / "reference", "*.json")}
+    exported = list(read_manifests(weights_dir / "onnx", "*.json"))
+    models = {}
+    for size in image_sizes or sorted(set(weights) & set(references)):
+        if size not in weights:
+            known = ", ".join(map(str, sorted(weights)))
+            raise ArtifactError(
+                f"--image_sizes {size}: no weights for it (there are {known}); "
+                f"run `python -m training fit --data.image_size {size}`"
+            )
+        if size not in references:
+            raise ArtifactError(f"--image_sizes {size}: not exported; run `python -m export --image_size {size}`")
+        mine = {a.manifest["precision"]: a for a in exported if a.manifest["image_size"] == size}
+        models[size] = Model(size, weights[size], references[size], mine)
+        check_model(models[size])
+    if not models:
+        raise ArtifactError(f"--weights_dir {weights_dir}: nothing is exported; run `python -m export`")
+    return models
+
+
+def check_model(model: Model) -> None:
+    """Every file is whole, and every export was made from these very weights. Raises ArtifactError."""
+    export = f"run `python -m export --image_size {model.image_size}`"
+    model.weights.verify(f"train again with `python -m training fit --data.image_size {model.image_size}`")
+    for artifact in model.artifacts[1:]:
+        if artifact.manifest["weights_sha256"] != model.weights.sha256:
+            raise ArtifactError(f"{artifact.path} was made from other weights than {model.weights.path}: {export}")
+        artifact.verify(export)
+
+
+def read_manifests(folder: Path, pattern: str) -> list[Artifact]:
+    """Manifests of a folder, sorted by name. Raises ArtifactError for one that is not readable JSON."""
+    found = []
+    for path in sorted(folder.glob(pattern)):
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+            manifest["image_size"], manifest["sha256"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"{path} is not a manifest ({error!r}): delete it and run its stage again") from None
+        found.append(Artifact(_artifact_path(path, manifest), manifest))
+    return found
+
+
+def _artifact_path(manifest_path: Path, manifest: dict[str, Any]) -> Path:
+    """The file beside its manifest. Exports name it; weights are a .pth and a reference is a .npz of the same stem."""
+    name = manifest.get("artifact") or manifest_path.stem + (".npz" if manifest.get("kind") == "reference" else ".pth")
+    if Path(name).name != name:
+        raise ArtifactError(f"{manifest_path}: artifact {name!r} must be a file name in the same folder")
+    return manifest_path.with_name(name)
+
+
+def _is_current(artifact: Artifact) -> bool:
+    """Training keeps replaced weights as *.previous.*; they are not candidates."""
+    return ".previous" not in artifact.path.name

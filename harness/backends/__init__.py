@@ -1,0 +1,16 @@
+"""The table of backends: a new one is a file beside this and a line here. Nothing is imported here."""
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """Where a backend's class lives, and the variants it offers; the first is its default."""
+
+    target: str
+    variants: tuple[str, ...]
+
+
+BACKENDS = {
+    "pytorch": Entry("harness.backends.pytorch:PyTorchBackend", ("eager", "channels_last")),
+    "onnx_runtime": Entry("harness.backends.onnx_runtime:OnnxRuntimeBackend", ("default",)),
+}

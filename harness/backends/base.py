@@ -1,0 +1,71 @@
+"""What a backend must offer, and what it is given. Python 3.10, standard library and NumPy only."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class BackendUnavailable(Exception):  # noqa: N818 - the contract's name; it is a state, not a mistake
+    """The library, device or artefact is not here. The message is the row's reason."""
+
+
+class UnsupportedJob(Exception):  # noqa: N818 - likewise
+    """The backend is here but does not offer this variant, precision or shape. The message is the row's reason."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What to load. `weights` is a state_dict file; `artifact` the export of this size and precision, if any."""
+
+    variant: str
+    precision: str
+    image_size: int
+    device: str  # "cpu" or "cuda"
+    threads: int
+    arch: str
+    num_classes: int
+    weights: Path
+    artifact: Path | None
+
+
+class Backend(ABC):
+    """One way of running the classifier. Life: load, then for each batch size bind, run (many times), logits.
+
+    All work is enqueued on one stream, the one the clock records its events on (CUDA: torch's current stream; a CPU has
+    none and `run` returns when the work is done).
+    """
+
+    versions: dict[str, str]
+
+    @abstractmethod
+    def load(self, spec: Spec) -> None:
+        """Build the model on the device; timed as load_ms. Raises BackendUnavailable or UnsupportedJob."""
+
+    @abstractmethod
+    def bind(self, images: np.ndarray) -> None:
+        """Put float32 images (batch, 3, size, size) on the device in the job's dtype and layout; not timed."""
+
+    @abstractmethod
+    def run(self) -> None:
+        """Enqueue one inference of the bound images: no copy, no synchronisation."""
+
+    @abstractmethod
+    def logits(self) -> np.ndarray:
+        """float32 (batch, classes) of the last run; waits for it."""
+
+    @abstractmethod
+    def executed(self) -> dict[str, Any]:
+        """Evidence of what really ran (dtypes, memory format, provider of each node, ...), read from the library."""
+
+    def build_ms(self) -> float | None:
+        """Time spent compiling, where `load` or `bind` does that; None where nothing is compiled."""
+        return None
+
+    def gpu_memory_mb(self) -> float | None:
+        """Peak device memory of the library's allocator; None on a CPU."""
+        return None

@@ -1,0 +1,106 @@
+"""The settings of a run: every flag is a field here with one sentence. Touches neither files nor devices."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from harness.backends import BACKENDS
+from harness.schema import PRECISIONS
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """What to measure, and when to stop.
+
+    Args:
+        backends: Contenders, each `backend[/variant[/precision]]`, e.g. `pytorch/channels_last/fp32`. Left out parts
+            mean the backend's first variant and fp32.
+        image_sizes: Square input sides in px. Empty: every size that has been exported.
+        batch_sizes: Images per inference. Measured in ascending order; after an out-of-memory, larger ones are skipped.
+        rounds: How often the whole plan is repeated, in another order each time; shows drift between repetitions.
+        device: Where to run: cpu, cuda, or auto (cuda when an NVIDIA GPU answers).
+        threads: CPU threads of a worker. 0: one for each physical core this process may use.
+        target_percent: Sampling stops when the 95% half-width of the trimmed mean is at most this, in % of the mean.
+        min_samples: Fewest timed inferences of a job.
+        max_samples: Most timed inferences of a job.
+        min_seconds: Shortest time to sample a job, in s.
+        max_seconds: Longest time to sample a job, in s; a job that is still not known well enough becomes `unstable`.
+        warmup_percent: Warm-up ends when the medians of two windows in a row differ by at most this, in %.
+        warmup_window_ms: Length of a warm-up window in ms (at least one inference).
+        max_warmup_seconds: Longest warm-up of a job, in s.
+        reference_images: Validation images each worker must answer correctly before it is timed.
+        job_timeout_s: Longest wait for a worker's answer, in s; then it is stopped and the row says `timeout`.
+        environments: Python interpreter by backend, for backends that live in another environment, e.g.
+            `{torch_trt: .venv-tensorrt/bin/python}`.
+    """
+
+    backends: list[str] = field(default_factory=lambda: ["pytorch", "pytorch/channels_last", "onnx_runtime"])
+    image_sizes: list[int] = field(default_factory=list)
+    batch_sizes: list[int] = field(default_factory=lambda: [1, 2, 4, 8])
+    rounds: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = 0
+    target_percent: float = 0.5
+    min_samples: int = 20
+    max_samples: int = 2000
+    min_seconds: float = 0.5
+    max_seconds: float = 10.0
+    warmup_percent: float = 3.0
+    warmup_window_ms: float = 200.0
+    max_warmup_seconds: float = 5.0
+    reference_images: int = 128
+    job_timeout_s: float = 600.0
+    environments: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("image_sizes", "batch_sizes"):
+            for value in getattr(self, name):
+                _require(value >= 1, name, value, "each must be at least 1")
+        _require(bool(self.batch_sizes), "batch_sizes", self.batch_sizes, "at least one is needed")
+        _require(bool(self.backends), "backends", self.backends, "at least one is needed")
+        for name in ("rounds", "min_samples", "reference_images"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
+        _require(self.threads >= 0, "threads", self.threads, "must be 0 (automatic) or more")
+        _require(self.max_samples >= self.min_samples, "max_samples", self.max_samples, "is under --min_samples")
+        _require(self.max_seconds >= self.min_seconds, "max_seconds", self.max_seconds, "is under --min_seconds")
+        for name in ("target_percent", "max_seconds", "warmup_percent", "warmup_window_ms", "job_timeout_s"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "must be over 0")
+        for name in ("min_seconds", "max_warmup_seconds"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
+        for text in self.backends:
+            parse_contender(text)
+        for name in self.environments:
+            _require(name in BACKENDS, "environments", name, f"no such backend; there are {', '.join(BACKENDS)}")
+
+    @property
+    def contenders(self) -> list[tuple[str, str, str]]:
+        """(backend, variant, precision) of each entry, in order, without repetitions."""
+        return list(dict.fromkeys(parse_contender(text) for text in self.backends))
+
+
+def parse_contender(text: str) -> tuple[str, str, str]:
+    """Split `backend[/variant[/precision]]`. Raises ValueError naming the flag and what there is."""
+    backend, _, rest = text.partition("/")
+    variant, _, precision = rest.partition("/")
+    _require(backend in BACKENDS, "backends", backend, f"unknown backend; there are {', '.join(BACKENDS)}")
+    variants = BACKENDS[backend].variants
+    if variant in PRECISIONS and not precision:
+        variant, precision = "", variant
+    variant, precision = variant or variants[0], precision or "fp32"
+    _require(variant in variants, "backends", text, f"{backend} has the variants {', '.join(variants)}")
+    _require(precision in PRECISIONS, "backends", text, f"a precision is one of {', '.join(PRECISIONS)}")
+    return backend, variant, precision
+
+
+def check_run_id(run_id: str) -> str:
+    """A run id is a folder name: letters, digits, '.', '_' and '-'. Raises ValueError."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", run_id):
+        raise ValueError(f"--run_id {run_id}: use letters, digits, '.', '_' and '-' only (a folder is named so)")
+    return run_id
+
+
+def _require(condition: bool, flag: str, value: Any, message: str) -> None:
+    if not condition:
+        raise ValueError(f"--{flag} {value}: {message}")
