@@ -1,0 +1,118 @@
+"""A cell: what all rounds of one contender at one image size and batch say together."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from analysis import stats
+from harness.schema import Row
+
+BASELINE = ("pytorch", "eager", "fp32")
+RANKED = ("ok", "unstable")
+SEED = 20
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """Names a cell. Sorts by image size, batch, then contender."""
+
+    image_size: int
+    batch_size: int
+    backend: str
+    variant: str
+    precision: str
+
+    @property
+    def contender(self) -> str:
+        """`backend/variant/precision`, as in harness.schema.Job."""
+        return f"{self.backend}/{self.variant}/{self.precision}"
+
+    def of(self, backend: str, variant: str, precision: str) -> Key:
+        """The same image size and batch, another contender."""
+        return Key(self.image_size, self.batch_size, backend, variant, precision)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """All rounds of one cell. `rounds` are device_ms samples per usable round; `draws` the bootstrap of the location.
+
+    `status` is `ok` only when every round was; a cell with usable and failed rounds is `unstable`; a parity failure in
+    any round fails the cell.
+    """
+
+    key: Key
+    rows: list[Row]
+    status: str
+    reason: str
+    rounds: list[stats.Array] = field(default_factory=list)
+    draws: stats.Array = field(default_factory=lambda: np.empty(0))
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the cell may be compared with others."""
+        return self.status in RANKED
+
+    @property
+    def samples(self) -> stats.Array:
+        """device_ms of all usable rounds, shape (n,)."""
+        return np.concatenate(self.rounds) if self.rounds else np.empty(0)
+
+    @property
+    def mean_ms(self) -> float:
+        """Mean over rounds of the trimmed mean of device_ms; NaN without samples."""
+        return float(np.mean([stats.trimmed_mean(r) for r in self.rounds])) if self.rounds else float("nan")
+
+    @property
+    def interval_ms(self) -> stats.Interval:
+        """95% interval of mean_ms: Tukey-McLaughlin for one round, resampled rounds for several."""
+        if len(self.rounds) == 1:
+            return stats.trimmed_mean_interval(self.rounds[0])
+        return stats.percentile_interval(self.draws)
+
+    def boundary(self, name: str) -> list[stats.Array]:
+        """Samples of another boundary (see harness.schema.BOUNDARIES), one array per round that has them."""
+        arrays = (np.asarray(row.boundary(name), dtype=float) for row in self.rows if row.status in RANKED)
+        return [samples for samples in arrays if samples.size]
+
+    def fps_draws(self) -> stats.Array:
+        """Bootstrap draws of images per second, shape (draws,)."""
+        return self.key.batch_size * 1000.0 / self.draws
+
+
+def build_cells(rows: Iterable[Row]) -> dict[Key, Cell]:
+    """Group rows into cells, sorted by key. Draws are seeded by run and key: the same rows give the same report."""
+    grouped: dict[Key, list[Row]] = {}
+    for row in rows:
+        job = row.job
+        key = Key(job.image_size, job.batch_size, job.backend, job.variant, job.precision)
+        grouped.setdefault(key, []).append(row)
+    return {key: _cell(key, sorted(grouped[key], key=lambda row: row.job.round)) for key in sorted(grouped)}
+
+
+def _cell(key: Key, rows: list[Row]) -> Cell:
+    status, reason = _status(rows)
+    rounds = [np.asarray(row.samples["device_ms"], dtype=float) for row in rows if row.status in RANKED]
+    if status not in RANKED:
+        return Cell(key, rows, status, reason)
+    seed = zlib.crc32(f"{rows[0].run_id} {key}".encode())  # the run too: two runs must not share their draws
+    return Cell(
+        key, rows, status, reason, rounds, stats.bootstrap_location(rounds, np.random.default_rng([SEED, seed]))
+    )
+
+
+def _status(rows: list[Row]) -> tuple[str, str]:
+    wrong = [row for row in rows if row.status == "failed_parity"]
+    usable = [row for row in rows if row.status in RANKED]
+    if wrong or not usable:
+        worst = wrong[0] if wrong else rows[-1]
+        return worst.status, worst.reason
+    flawed = [row for row in rows if row.status != "ok"]
+    if not flawed:
+        return "ok", ""
+    if len(rows) == 1:
+        return "unstable", flawed[0].reason
+    return "unstable", "; ".join(f"round {row.job.round}: {row.status}: {row.reason}" for row in flawed)

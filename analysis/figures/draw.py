@@ -1,0 +1,64 @@
+"""Every figure of a study, in both languages, as PNG and SVG files with reproducible bytes."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.figures import scaling, tradeoff
+from analysis.language import LANGUAGES, Language
+
+Draw = Callable[[pd.DataFrame, Language, str], Figure | None]
+
+FIGURES: dict[str, Draw] = {
+    "fps_vs_batch": scaling.fps_vs_batch,
+    "fps_vs_size": scaling.fps_vs_size,
+    "speedup_vs_batch": scaling.speedup_vs_batch,
+    "speedup_vs_size": scaling.speedup_vs_size,
+    "time_vs_batch": scaling.time_vs_batch,
+    "latency_vs_throughput": tradeoff.latency_vs_throughput,
+    "memory_vs_batch": scaling.memory_vs_batch,
+    "accuracy_vs_fps": tradeoff.accuracy_vs_fps,
+}
+DPI = 160
+
+
+def draw_figures(table: pd.DataFrame, caption: str, folder: Path) -> list[str]:
+    """Write figures/<name>.{png,svg} in English and figures/ru/ in Russian under `folder`; answers the names drawn.
+
+    A figure without data is left out, and a file of that name from an earlier call is removed.
+    """
+    drawn = []
+    for name, draw in FIGURES.items():
+        for code in LANGUAGES:
+            target = folder / "figures" / ("" if code == "en" else code)
+            figure = draw(table, Language(code), caption)
+            if figure is None:
+                for suffix in (".png", ".svg"):
+                    (target / f"{name}{suffix}").unlink(missing_ok=True)
+                continue
+            save(figure, target / name)
+            drawn.append(name)
+    return list(dict.fromkeys(drawn))
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Write `stem`.png and `stem`.svg. The same figure gives the same bytes: no date, fixed ids."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    with mpl.rc_context({"svg.hashsalt": "analysis"}):
+        _write(stem.with_suffix(".png"), figure, format="png", dpi=DPI, metadata={"Software": None})
+        _write(stem.with_suffix(".svg"), figure, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def _write(path: Path, figure: Figure, **options: object) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, **options)  # type: ignore[arg-type]
+    temporary = path.with_suffix(path.suffix + ".part")
+    temporary.write_bytes(buffer.getvalue())
+    os.replace(temporary, path)

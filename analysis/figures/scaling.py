@@ -1,0 +1,158 @@
+"""Lines over image size and over batch size. Each function: summary table in, Figure out; None when nothing was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.figures.style import fixed_ticks, label_ends, panels, styles, value_axis
+from analysis.language import Language
+from analysis.stats import CONFIDENCE, RATIO_CONFIDENCE
+from analysis.words import FIGURE_WORDS
+
+MOST_BATCH_PANELS = 4
+
+
+@dataclass(frozen=True)
+class Plot:
+    """What a figure shows: columns of the summary for x, y, its interval, and the facets."""
+
+    title: str
+    x: str
+    y: str
+    facet: str
+    low: str | None = None
+    high: str | None = None
+
+
+def fps_vs_size(table: pd.DataFrame, language: Language, caption: str) -> Figure | None:
+    """Images per second over image size, one panel per batch (four at most), with the 1/size^2 law for comparison."""
+    return _draw(
+        table, Plot("fps_vs_size", "image_size", "fps", "batch_size", "fps_low", "fps_high"), language, caption
+    )
+
+
+def fps_vs_batch(table: pd.DataFrame, language: Language, caption: str) -> Figure | None:
+    """Images per second over batch size, one panel per image size."""
+    return _draw(
+        table, Plot("fps_vs_batch", "batch_size", "fps", "image_size", "fps_low", "fps_high"), language, caption
+    )
+
+
+def speedup_vs_size(table: pd.DataFrame, language: Language, caption: str) -> Figure | None:
+    """Speedup over the baseline at the same batch, over image size, one panel per batch (four at most)."""
+    plot = Plot("speedup_vs_size", "image_size", "speedup", "batch_size", "speedup_low", "speedup_high")
+    return _draw(table[table["verdict"] != "baseline"], plot, language, caption, everything=table)
+
+
+def speedup_vs_batch(table: pd.DataFrame, language: Language, caption: str) -> Figure | None:
+    """Speedup over the baseline at the same batch, over batch size, one panel per image size."""
+    plot = Plot("speedup_vs_batch", "batch_size", "speedup", "image_size", "speedup_low", "speedup_high")
+    return _draw(table[table["verdict"] != "baseline"], plot, language, caption, everything=table)
+
+
+def time_vs_batch(table: pd.DataFrame, language: Language, caption: str) -> Figure | None:
+    """Milliseconds per image over batch size, one panel per image size."""
+    plot = Plot("time_vs_batch", "batch_size", "ms_per_image", "image_size", "ms_per_image_low", "ms_per_image_high")
+    return _draw(table, plot, language, caption)
+
+
+def memory_vs_batch(table: pd.DataFrame, language: Language, caption: str) -> Figure | None:
+    """Peak memory over batch size: of the GPU where it was recorded, else of the worker process."""
+    column = "gpu_memory_mb" if pd.to_numeric(table["gpu_memory_mb"]).notna().any() else "cpu_memory_mb"
+    return _draw(table, Plot("memory_vs_batch", "batch_size", column, "image_size"), language, caption)
+
+
+def _draw(
+    table: pd.DataFrame, plot: Plot, language: Language, caption: str, everything: pd.DataFrame | None = None
+) -> Figure | None:
+    words = FIGURE_WORDS[language.code]
+    data = table[table["ranked"].astype(bool)].copy()
+    data[plot.y] = pd.to_numeric(data[plot.y])
+    data = data[data[plot.y].notna()]
+    if data.empty:
+        return None
+    values = _facet_values(data, plot)
+    name = words["size_facet" if plot.facet == "image_size" else "batch_facet"]
+    hollow = "hollow_tie" if plot.y == "speedup" else "hollow_unstable"
+    notes = [words["bars"].format(level=round(100 * _confidence(plot)))] if plot.low else []
+    figure, axes = panels(
+        [name.format(value=value) for value in values],
+        words[plot.title],
+        " · ".join([caption, *notes, *([words[hollow]] if _hollow(data, plot).any() else [])]),
+    )
+    looks = styles(table if everything is None else everything)
+    for panel, value in zip(axes, values, strict=True):
+        _panel(panel, data[data[plot.facet] == value], plot, language, looks, sorted(set(data[plot.x])))
+    return figure
+
+
+def _confidence(plot: Plot) -> float:
+    return RATIO_CONFIDENCE if plot.y == "speedup" else CONFIDENCE
+
+
+def _facet_values(data: pd.DataFrame, plot: Plot) -> list[int]:
+    """All image sizes; of batches, at most four from the smallest to the largest, those with most points preferred."""
+    values = sorted(int(value) for value in set(data[plot.facet]))
+    if plot.facet == "image_size" or len(values) <= MOST_BATCH_PANELS:
+        return values
+    picked = np.linspace(0, len(values) - 1, MOST_BATCH_PANELS).round().astype(int)
+    return [values[i] for i in picked]
+
+
+def _hollow(data: pd.DataFrame, plot: Plot) -> pd.Series:
+    return data["verdict"].isin(["tie", "unknown"]) if plot.y == "speedup" else data["status"] == "unstable"
+
+
+def _panel(axes: Axes, data: pd.DataFrame, plot: Plot, language: Language, looks: dict, ticks: Sequence[float]) -> None:
+    words = FIGURE_WORDS[language.code]
+    ends = [
+        _line(axes, part, plot, looks[contender], ticks) for contender, part in data.groupby("contender", sort=True)
+    ]
+    fixed_ticks(axes, ticks, axis="x", base=2)
+    shown = [data[plot.y].to_numpy(float)]
+    if plot.y == "speedup":
+        axes.axhline(1.0, color="#888888", linewidth=1, zorder=1)
+        shown.append(np.ones(1))
+    if plot.title == "fps_vs_size" and len(ticks) > 1:
+        ends.append(_pixel_law(axes, data, ticks, words["pixel_law"]))
+        shown.append(np.array([ends[-1][1]]))
+    value_axis(axes, np.concatenate(shown), language)
+    axes.set_xlabel(words[plot.x], fontsize=8)
+    axes.set_ylabel(words[plot.y], fontsize=8)
+    label_ends(axes, ends)
+
+
+def _line(
+    axes: Axes, part: pd.DataFrame, plot: Plot, look: object, ticks: Sequence[float]
+) -> tuple[float, float, str, str]:
+    style = look
+    whole = part.set_index(plot.x).reindex(ticks)  # a missing cell breaks the line instead of being drawn through
+    y = whole[plot.y].to_numpy(float)
+    colour, marker = style.colour, style.marker  # type: ignore[attr-defined]
+    axes.plot(ticks, y, color=colour, linestyle=style.line, linewidth=1.3)  # type: ignore[attr-defined]
+    if plot.low and plot.high:
+        low, high = (pd.to_numeric(whole[c]).to_numpy(float) for c in (plot.low, plot.high))
+        bars = np.nan_to_num(np.clip(np.stack([y - low, high - y]), 0, None))
+        axes.errorbar(ticks, y, yerr=bars, fmt="none", ecolor=colour, elinewidth=0.9, capsize=2)
+    hollow = _hollow(part, plot).to_numpy(bool)
+    x_points, y_points = part[plot.x].to_numpy(float), part[plot.y].to_numpy(float)
+    for mask, face in ((hollow, "white"), (~hollow, colour)):
+        axes.plot(x_points[mask], y_points[mask], linestyle="", marker=marker, markersize=4, color=colour, mfc=face)
+    last = int(np.argmax(x_points))
+    return float(x_points[last]), float(y_points[last]), style.label, colour  # type: ignore[attr-defined]
+
+
+def _pixel_law(axes: Axes, data: pd.DataFrame, ticks: Sequence[float], label: str) -> tuple[float, float, str, str]:
+    """The FPS that the first contender of the smallest size would keep if time grew with the number of pixels."""
+    first = data[data["image_size"] == data["image_size"].min()]
+    reference = first.loc[first["fps"].idxmin()]
+    sizes = np.array([t for t in ticks if t >= reference["image_size"]], dtype=float)
+    law = reference["fps"] * (reference["image_size"] / sizes) ** 2
+    axes.plot(sizes, law, color="#999999", linestyle=":", linewidth=1, zorder=1)
+    return float(sizes[-1]), float(law[-1]), label, "#777777"

@@ -1,0 +1,148 @@
+"""Reads one run's folder: rows through `harness.schema`, everything else as plain JSON or YAML."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.schema import Job, Row, SchemaError, read_rows
+
+ROW_FILES = ("rows.jsonl", "rows.jsonl.gz")
+
+
+class InputError(ValueError):
+    """Input that cannot be used; the message is one line that names the file or flag and the mend."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run as read from `results/<run-id>/`.
+
+    `rows` holds the latest row of each job; `superseded` counts the older ones left out. `weights` maps an image size
+    to its training record (weights/best_resnet18_<size>.json), only where that file describes the weights timed here;
+    `stale_weights` lists the sizes whose record describes other weights.
+    """
+
+    run_id: str
+    folder: Path
+    rows: list[Row]
+    superseded: int = 0
+    config: dict[str, Any] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
+    audit: dict[str, Any] = field(default_factory=dict)
+    weights: dict[int, dict[str, Any]] = field(default_factory=dict)
+    stale_weights: tuple[int, ...] = ()
+
+
+def rows_file(folder: Path) -> Path | None:
+    """The file of rows in a run's folder, plain before compressed."""
+    return next((folder / name for name in ROW_FILES if (folder / name).is_file()), None)
+
+
+def find_runs(results_dir: Path) -> list[str]:
+    """Run ids under `results_dir`, oldest first: by the machine's record of the start, then by the rows' file time."""
+    if not results_dir.is_dir():
+        return []
+    found = [(folder, rows_file(folder)) for folder in results_dir.iterdir() if folder.is_dir()]
+    aged = [(_started_at(folder), path.stat().st_mtime, folder.name) for folder, path in found if path]
+    return [name for _, _, name in sorted(aged)]
+
+
+def _started_at(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / "machine.json").read_text(encoding="utf-8"))["started_at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def choose_run(results_dir: Path, run_id: str | None) -> str:
+    """`run_id` when it exists, the newest run when it is None. Raises InputError that lists the runs there are."""
+    known = find_runs(results_dir)
+    if not known:
+        raise InputError(f"--results_dir: no runs in {results_dir}; `make bench` makes one")
+    if run_id is None:
+        return known[-1]
+    if run_id not in known:
+        raise InputError(f"run {run_id!r} is not in {results_dir}; known runs: {', '.join(known)}")
+    return run_id
+
+
+def load_run(results_dir: Path, run_id: str | None = None, weights_dir: Path | None = None) -> Run:
+    """Read a run. Raises InputError: unknown run, a line that is no row, a file that is not JSON or YAML."""
+    run_id = choose_run(results_dir, run_id)
+    folder = results_dir / run_id
+    path = rows_file(folder)
+    if path is None:
+        raise InputError(f"{folder}: holds no {ROW_FILES[0]}")
+    every = list(_rows(path))
+    latest: dict[Job, Row] = {row.job: row for row in every}  # a repeated key keeps its place and takes the later row
+    weights, stale = _weights(weights_dir, list(latest.values()))
+    return Run(
+        run_id=run_id,
+        folder=folder,
+        rows=list(latest.values()),
+        superseded=len(every) - len(latest),
+        config=_mapping(folder / "config.yaml"),
+        machine=_mapping(folder / "machine.json"),
+        audit=_mapping(folder / "audit.json"),
+        weights=weights,
+        stale_weights=stale,
+    )
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    try:
+        raw = path.read_bytes()
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    try:
+        yield from read_rows(text)
+    except SchemaError as error:
+        number, reason = _split(str(error))
+        raise InputError(f"{path}:{number}: {reason}; mend or delete this line, or run the job again") from None
+
+
+def _split(message: str) -> tuple[str, str]:
+    found = re.match(r"line (\d+): (.*)", message, re.DOTALL)
+    return (found[1], found[2]) if found else ("?", message)
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    """A JSON or YAML mapping; empty when the file is missing (an interrupted or older run)."""
+    if not path.is_file():
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8")
+        value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read: {' '.join(str(error).split())}") from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: holds no mapping")
+    return value
+
+
+def _weights(folder: Path | None, rows: list[Row]) -> tuple[dict[int, dict[str, Any]], tuple[int, ...]]:
+    timed: dict[int, set[str]] = {}
+    for row in rows:
+        timed.setdefault(row.job.image_size, set()).update({row.weights_sha256} if row.weights_sha256 else ())
+    records, stale = {}, []
+    for size in sorted(timed):
+        record = _mapping(folder / f"best_resnet18_{size}.json") if folder else {}
+        if not record:
+            continue
+        if timed[size] and record.get("sha256") and record["sha256"] not in timed[size]:
+            stale.append(size)
+        else:
+            records[size] = record
+    return records, tuple(stale)

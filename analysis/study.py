@@ -1,0 +1,48 @@
+"""A study: one run, judged. What every output (figures, events, reports) is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.cells import Cell, Key, build_cells
+from analysis.load import Run
+from analysis.saturation import find_saturation
+from analysis.summary import summarise
+
+
+@dataclass(frozen=True)
+class Study:
+    """`table`: one line per cell (summary.COLUMNS); `saturation`: one per contender and size (saturation.COLUMNS)."""
+
+    run: Run
+    cells: Mapping[Key, Cell]
+    table: pd.DataFrame
+    saturation: pd.DataFrame
+
+    @property
+    def ranked(self) -> pd.DataFrame:
+        """The lines of `table` that are compared with others."""
+        return self.table[self.table["ranked"].astype(bool)]
+
+    @property
+    def device(self) -> str:
+        """Name of the processor: from machine.json, else from the rows."""
+        machine: dict[str, Any] = self.run.machine
+        return str(machine.get("device") or (self.run.rows[0].device if self.run.rows else "unknown"))
+
+    @property
+    def device_kind(self) -> str:
+        """`cpu` or `cuda`."""
+        clock = self.run.rows[0].clock if self.run.rows else "cpu"
+        return str(self.run.machine.get("kind") or ("cpu" if clock == "cpu" else "cuda"))
+
+
+def judge(run: Run) -> Study:
+    """Compute everything that is derived from a run's rows."""
+    cells = build_cells(run.rows)
+    accuracy = {size: record.get("accuracy") for size, record in run.weights.items()}
+    return Study(run, cells, summarise(cells, accuracy), find_saturation(cells))

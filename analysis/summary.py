@@ -1,0 +1,182 @@
+"""The summary table: one line per cell, every column named with its unit. Figures and reports are made from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import stats
+from analysis.cells import BASELINE, Cell, Key
+from analysis.names import contender_label
+
+COLUMNS = {
+    "contender": "backend/variant/precision",
+    "label": "the same for a reader",
+    "backend": "library that ran the network",
+    "variant": "way of using it",
+    "precision": "fp32 (IEEE, no TF32), tf32, fp16, bf16 or int8",
+    "image_size": "side of the square image, px",
+    "batch_size": "images per call",
+    "status": "ok, unstable (measured with a caveat), or why there is no time",
+    "reason": "why the status is not ok",
+    "ranked": "whether the cell is compared with others",
+    "rounds": "rounds with usable samples",
+    "samples": "device_ms samples over all rounds",
+    "mean_ms": "trimmed mean of device_ms per batch (10% dropped on each side), ms",
+    "mean_low_ms": "lower end of its 95% interval, ms",
+    "mean_high_ms": "upper end of its 95% interval, ms",
+    "half_width_percent": "half of that interval, % of the mean",
+    "std_ms": "standard deviation of all samples, ms",
+    "std_trimmed_ms": "standard deviation of the samples the trimmed mean keeps, ms",
+    "median_ms": "median of all samples, ms",
+    "p90_ms": "90th percentile of all samples, ms",
+    "p95_ms": "95th percentile of all samples, ms",
+    "p99_ms": "99th percentile of all samples, ms",
+    "fps": "images per second: batch_size x 1000 / mean_ms",
+    "fps_low": "lower end of its 95% interval, images per second",
+    "fps_high": "upper end of its 95% interval, images per second",
+    "ms_per_image": "mean_ms / batch_size, ms",
+    "ms_per_image_low": "lower end of its 95% interval, ms",
+    "ms_per_image_high": "upper end of its 95% interval, ms",
+    "speedup": "baseline mean_ms / mean_ms at the same image size and batch (baseline: PyTorch eager fp32)",
+    "speedup_low": "lower end of its 99% bootstrap interval",
+    "speedup_high": "upper end of its 99% bootstrap interval",
+    "verdict": "baseline, faster, slower, tie (interval holds 1.00), unknown (no interval), or empty",
+    "transfer_ms": "trimmed mean per batch with copies to and from the device, ms",
+    "host_ms": "trimmed mean wall clock from call to synchronised result, ms",
+    "host_p95_ms": "95th percentile of that, ms",
+    "throughput_fps": "trimmed mean of images per second with the next batch always enqueued",
+    "tflops_per_s": "flops_per_image x fps / 10**12",
+    "accuracy": "share of labelled reference images classified right by this cell's own outputs, 0..1",
+    "top1_agreement": "share of reference images with the fp32 reference's top class, 0..1",
+    "rel_l2": "distance of the logits from the fp32 reference, relative L2 norm",
+    "val_accuracy": "validation accuracy of the fp32 weights at this image size, 0..1",
+    "build_ms": "time to build (compile, optimise), ms",
+    "load_ms": "time to load, ms",
+    "gpu_memory_mb": "peak device memory, MB (10**6 bytes)",
+    "cpu_memory_mb": "peak resident memory of the worker, MB (10**6 bytes)",
+    "artifact_mb": "size of the artefact on disk, MB (10**6 bytes)",
+    "clock": "what took the time: cpu (monotonic clock) or cuda_events",
+    "device": "name of the processor",
+    "options": "options of the backend, JSON",
+    "executed": "evidence of what ran, JSON",
+}
+
+
+def summarise(cells: Mapping[Key, Cell], val_accuracy: Mapping[int, float | None]) -> pd.DataFrame:
+    """The table of all cells, sorted as the cells are; COLUMNS first, then one column per numeric telemetry value."""
+    rows = [
+        {**_identity(cell), **_times(cell), **_ratio(cell, cells), **_facts(cell, val_accuracy)}
+        for cell in cells.values()
+    ]
+    telemetry = sorted({name for row in rows for name in row if name not in COLUMNS})
+    return pd.DataFrame(rows, columns=[*COLUMNS, *telemetry])
+
+
+def _identity(cell: Cell) -> dict[str, Any]:
+    key = cell.key
+    return {
+        "contender": key.contender,
+        "label": contender_label(key.backend, key.variant, key.precision),
+        "backend": key.backend,
+        "variant": key.variant,
+        "precision": key.precision,
+        "image_size": key.image_size,
+        "batch_size": key.batch_size,
+        "status": cell.status,
+        "reason": cell.reason,
+        "ranked": cell.ranked,
+        "rounds": len(cell.rounds),
+        "samples": int(cell.samples.size),
+    }
+
+
+def _times(cell: Cell) -> dict[str, float]:
+    if not cell.ranked:
+        return {}
+    batch, mean, (low, high), samples = cell.key.batch_size, cell.mean_ms, cell.interval_ms, cell.samples
+    median, p90, p95, p99 = np.percentile(samples, [50, 90, 95, 99])
+    flops = next((row.flops_per_image for row in cell.rows if row.flops_per_image), None)
+    fps = batch * 1000 / mean
+    return {
+        "mean_ms": mean,
+        "mean_low_ms": low,
+        "mean_high_ms": high,
+        "half_width_percent": (high - low) / 2 / mean * 100,
+        "std_ms": stats.std(samples),
+        "std_trimmed_ms": stats.trimmed_std(samples),
+        "median_ms": median,
+        "p90_ms": p90,
+        "p95_ms": p95,
+        "p99_ms": p99,
+        "fps": fps,
+        "fps_low": batch * 1000 / high,
+        "fps_high": batch * 1000 / low if low > 0 else float("nan"),
+        "ms_per_image": mean / batch,
+        "ms_per_image_low": low / batch,
+        "ms_per_image_high": high / batch,
+        "transfer_ms": _mean_of(cell.boundary("transfer_ms")),
+        "host_ms": _mean_of(cell.boundary("host_ms")),
+        "host_p95_ms": _p95_of(cell.boundary("host_ms")),
+        "throughput_fps": _mean_of(cell.boundary("throughput_fps")),
+        "tflops_per_s": flops * fps / 1e12 if flops else float("nan"),
+    }
+
+
+def _mean_of(rounds: list[stats.Array]) -> float:
+    return float(np.mean([stats.trimmed_mean(samples) for samples in rounds])) if rounds else float("nan")
+
+
+def _p95_of(rounds: list[stats.Array]) -> float:
+    return float(np.percentile(np.concatenate(rounds), 95)) if rounds else float("nan")
+
+
+def _ratio(cell: Cell, cells: Mapping[Key, Cell]) -> dict[str, Any]:
+    """Speedup over the baseline; nothing when either is missing, or timed by another clock."""
+    base = cells.get(cell.key.of(*BASELINE))
+    if not cell.ranked or base is None or not base.ranked or base.rows[0].clock != cell.rows[0].clock:
+        return {"verdict": ""}
+    if base is cell:
+        return {"speedup": 1.0, "speedup_low": 1.0, "speedup_high": 1.0, "verdict": "baseline"}
+    low, high = stats.ratio_interval(base.draws, cell.draws)
+    ratio = base.mean_ms / cell.mean_ms
+    return {"speedup": ratio, "speedup_low": low, "speedup_high": high, "verdict": stats.verdict((low, high))}
+
+
+def _facts(cell: Cell, val_accuracy: Mapping[int, float | None]) -> dict[str, Any]:
+    row = next((r for r in reversed(cell.rows) if r.status == cell.status), cell.rows[-1])
+    parity = row.parity
+    return {
+        "accuracy": parity.accuracy if parity else None,
+        "top1_agreement": parity.top1_agreement if parity else None,
+        "rel_l2": parity.rel_l2 if parity else None,
+        "val_accuracy": val_accuracy.get(cell.key.image_size),
+        "build_ms": row.build_ms,
+        "load_ms": row.load_ms,
+        "gpu_memory_mb": _largest(r.gpu_memory_mb for r in cell.rows),
+        "cpu_memory_mb": _largest(r.cpu_memory_mb for r in cell.rows),
+        "artifact_mb": row.artifact_bytes / 1e6 if row.artifact_bytes else None,
+        "clock": row.clock,
+        "device": row.device,
+        "options": json.dumps(row.options, sort_keys=True, ensure_ascii=False),
+        "executed": json.dumps(row.executed, sort_keys=True, ensure_ascii=False),
+        **_telemetry(cell),
+    }
+
+
+def _largest(values: Any) -> float | None:
+    return max((v for v in values if v is not None), default=None)
+
+
+def _telemetry(cell: Cell) -> dict[str, float]:
+    """Mean over rounds of each numeric telemetry value, under `telemetry_<name>` where a column has that name."""
+    found: dict[str, list[float]] = {}
+    for row in cell.rows:
+        for name, value in row.telemetry.items():
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                found.setdefault(f"telemetry_{name}" if name in COLUMNS else name, []).append(float(value))
+    return {name: float(np.mean(values)) for name, values in found.items()}
