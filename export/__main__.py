@@ -1,0 +1,99 @@
+"""`python -m export`: trained weights -> reference logits, ONNX and INT8 ONNX files, each checked before it is kept."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NoReturn
+
+from jsonargparse import ArgumentParser
+
+PROG = "python -m export"
+Target = Literal["reference", "onnx", "int8"]
+
+
+@dataclass
+class Options:
+    """What to export, from where, and what to leave alone.
+
+    Args:
+        image_size: Image size in px, or a list of sizes such as '[224,384]'. Default: every size in --weights_dir.
+        to: Artefacts to make: reference (a seeded batch with PyTorch's fp32 logits), onnx (fp32), int8 (quantised
+            ONNX; makes the fp32 file too).
+        weights: A state_dict (.pth) of your own, with its .json beside it, instead of those in --weights_dir.
+        weights_dir: Folder with training's weights; artefacts go to its onnx/ and reference/.
+        reference_images: Validation images in the reference and in every parity check (a number of images).
+        int8_style: cpu fuses best in ONNX Runtime and OpenVINO on a CPU; tensorrt is what TensorRT accepts and goes to
+            a file of its own (..._int8_tensorrt.onnx).
+        force: Export again what is up to date.
+    """
+
+    image_size: int | list[int] | None = None
+    to: list[Target] = field(default_factory=lambda: ["reference", "onnx", "int8"])
+    weights: Path | None = None
+    weights_dir: Path = Path("weights")
+    reference_images: int = 128
+    int8_style: Literal["cpu", "tensorrt"] = "cpu"
+    force: bool = False
+
+
+class OneLineParser(ArgumentParser):
+    """Reports a bad flag as one line, without the usage text."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print `message` with its white space collapsed and exit with status 2."""
+        self.exit(2, f"{PROG}: error: {' '.join(message.split())}\n")
+
+
+def read_options(arguments: list[str] | None = None) -> Options:
+    """Parse the command line; exits with status 2 and one line when a flag is wrong."""
+    parser = OneLineParser(prog=PROG, description=__doc__)
+    parser.add_class_arguments(Options, as_group=False)
+    options = Options(**vars(parser.instantiate(parser.parse_args(arguments))))
+    if options.reference_images < 1:
+        parser.error(f"--reference_images: {options.reference_images} is not at least 1")
+    if not options.to:
+        parser.error("--to: empty; name one or more of reference, onnx, int8")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status: 0 done, 1 an artefact failed its check and was not kept, 2 bad input, 130 interrupted."""
+    options = read_options(arguments)
+    from export.files import BadInputError  # noqa: PLC0415 - torch takes seconds: --help and bad flags do not wait
+    from export.flops import FlopCountError  # noqa: PLC0415
+    from export.pipeline import ParityError  # noqa: PLC0415
+
+    try:
+        _export(options)
+    except BadInputError as error:
+        print(f"{PROG}: error: {error}", file=sys.stderr)
+        return 2
+    except (ParityError, FlopCountError) as error:
+        print(f"{PROG}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{PROG}: interrupted; finished files are whole", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _export(options: Options) -> None:
+    from export.pipeline import Settings, WeightsExport  # noqa: PLC0415
+    from export.source import find_weights, read_source  # noqa: PLC0415
+
+    wanted = [options.image_size] if isinstance(options.image_size, int) else options.image_size
+    paths = [options.weights] if options.weights else find_weights(options.weights_dir, wanted)
+    settings = Settings(options.weights_dir, options.reference_images, options.int8_style, options.force)
+    for path in paths:
+        source = read_source(path)
+        if not source.samples.labelled:
+            print(f"{path}: no sample images beside it; synthetic ones cannot tell accuracy", flush=True)
+        export = WeightsExport(source, settings, say=lambda line: print(line, flush=True))
+        for target in options.to:
+            export.export(target)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

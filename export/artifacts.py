@@ -1,0 +1,61 @@
+"""What the exported files are called, and what their manifests say. Pure: touches no disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MANIFEST_FORMAT = 1
+WEIGHTS_NAME = re.compile(r"best_(?P<arch>\w+)_(?P<size>\d+)\.pth")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One file of the export and the manifest beside it. `kind` is a folder of weights/: "onnx" or "reference"."""
+
+    kind: str
+    arch: str
+    image_size: int
+    precision: str = "fp32"
+    int8_style: str | None = None
+
+    @property
+    def name(self) -> str:
+        """File name without its folder, e.g. `resnet18_224_int8.onnx`; only the style for TensorRT is spelled out."""
+        if self.kind == "reference":
+            return f"{self.arch}_{self.image_size}.npz"
+        style = "_tensorrt" if self.int8_style == "tensorrt" else ""
+        return f"{self.arch}_{self.image_size}_{self.precision}{style}.onnx"
+
+    def path(self, weights_dir: Path) -> Path:
+        """Where the file belongs below `weights_dir`."""
+        return weights_dir / self.kind / self.name
+
+    def manifest_path(self, weights_dir: Path) -> Path:
+        """Where its manifest belongs: the same stem, `.json`."""
+        return self.path(weights_dir).with_suffix(".json")
+
+
+def samples_path(weights: Path) -> Path:
+    """Where training leaves the sample images of a weights file: `samples/<stem>.npz` in the same folder."""
+    return weights.parent / "samples" / f"{weights.stem}.npz"
+
+
+def image_sizes(names: list[str]) -> dict[int, str]:
+    """Image size in px -> weights file name, ascending, of those `names` that training writes."""
+    matches = [match for name in names if (match := WEIGHTS_NAME.fullmatch(name))]
+    return {int(match["size"]): match[0] for match in sorted(matches, key=lambda match: int(match["size"]))}
+
+
+def is_current(manifest: Mapping[str, Any] | None, expected: Mapping[str, Any], sha256: str | None) -> bool:
+    """Whether an artefact needs no new export.
+
+    Its `manifest` (None: missing or unreadable) must agree with every `expected` field, and the `sha256` of the file
+    on disk (None: missing) with the one that the manifest recorded.
+    """
+    if manifest is None or sha256 is None or manifest.get("sha256") != sha256:
+        return False
+    return all(manifest.get(field) == value for field, value in expected.items())

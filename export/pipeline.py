@@ -1,0 +1,217 @@
+"""One weights file -> its artefacts: what is up to date is kept, the rest is made, checked, and only then kept."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.artifacts import MANIFEST_FORMAT, Artifact, is_current
+from export.files import read_manifest, replacing, sha256_of, write_manifest
+from export.flops import Cost, count_cost
+from export.parity import accuracy, compare
+from export.quantize import Int8Style, build_int8
+from export.samples import normalise
+from export.source import Source
+from export.to_onnx import INPUT_NAME, OPSET, OUTPUT_NAME, build_onnx, run_onnx, set_metadata
+from export.to_reference import Reference, reference_logits, write_reference
+
+if TYPE_CHECKING:  # heavy: imported where used
+    import onnx
+
+Fields = dict[str, Any]
+
+
+class ParityError(RuntimeError):
+    """An artefact answers differently from PyTorch and was not kept. The message is one line."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an export may be asked for; see `__main__.Options` for the words."""
+
+    weights_dir: Path
+    reference_images: int
+    int8_style: Int8Style
+    force: bool
+
+
+class WeightsExport:
+    """Exports of one `Source`. What several artefacts need (logits, cost) is computed once, when first needed."""
+
+    def __init__(self, source: Source, settings: Settings, say: Callable[[str], None]) -> None:
+        self.source, self.settings, self._say = source, settings, say
+        self._done: set[Path] = set()
+        self.images = source.samples.val_images[: settings.reference_images]
+        self.labels = source.samples.val_labels[: settings.reference_images]
+
+    @cached_property
+    def logits(self) -> NDArray[np.float32]:
+        """PyTorch's logits of the reference images."""
+        return reference_logits(self.source.network, self.images, self.source.mean, self.source.std)
+
+    @cached_property
+    def cost(self) -> Cost:
+        """FLOP and parameters of the network."""
+        return count_cost(self.source.network, self.source.image_size)
+
+    def export(self, target: str) -> None:
+        """Make the artefact of `target` ("reference", "onnx", "int8") unless it is up to date.
+
+        Raises ParityError when an ONNX file answers differently from PyTorch; nothing is replaced then.
+        """
+        {"reference": self._export_reference, "onnx": self._export_onnx, "int8": self._export_int8}[target]()
+
+    def _export_reference(self) -> None:
+        artifact = self._artifact("reference")
+
+        def write() -> Fields:
+            path = artifact.path(self.settings.weights_dir)
+            reference = Reference(self.images, self.labels, self.logits, self.source.mean, self.source.std)
+            write_reference(path, reference)
+            return {"images": len(self.images), "accuracy": self._accuracy(self.logits)}
+
+        self._make(artifact, {}, write)
+
+    def _export_onnx(self) -> None:
+        artifact = self._artifact("onnx")
+
+        def write() -> Fields:
+            model = build_onnx(self.source.network, self.source.image_size, self._metadata())
+            return self._keep_model(artifact, model)
+
+        self._make(artifact, {"opset": OPSET}, write)
+
+    def _export_int8(self) -> None:
+        self._export_onnx()  # what it is made from
+        fp32 = self._artifact("onnx").path(self.settings.weights_dir)
+        style = self.settings.int8_style
+        artifact = Artifact("onnx", self.source.arch, self.source.image_size, "int8", style)
+
+        def write() -> Fields:
+            calibration = normalise(self.source.samples.train_images, self.source.mean, self.source.std)
+            model = build_int8(fp32, calibration, style)
+            set_metadata(model, self._metadata())
+            return {**self._keep_model(artifact, model), "calibration_images": len(calibration)}
+
+        self._make(artifact, {"int8_style": style, "fp32_sha256": sha256_of(fp32)}, write)
+
+    def _artifact(self, kind: str) -> Artifact:
+        return Artifact(kind, self.source.arch, self.source.image_size)
+
+    def _make(self, artifact: Artifact, made_from: Fields, write: Callable[[], Fields]) -> None:
+        """Call `write`, which puts the file in place and answers with manifest fields; then write the manifest, last.
+
+        Does nothing when the artefact is up to date: made from the same things, and whole.
+        """
+        root = self.settings.weights_dir
+        path, manifest_path = artifact.path(root), artifact.manifest_path(root)
+        identity = {**self._identity(artifact), **made_from}
+        if path in self._done:
+            return
+        self._done.add(path)
+        if not self.settings.force and is_current(read_manifest(manifest_path), identity, sha256_of(path)):
+            self._say(f"{path}: up to date")
+            return
+        started = time.perf_counter()
+        fields = write()
+        seconds = time.perf_counter() - started
+        manifest = {
+            **identity,
+            **self._description(artifact),
+            **fields,
+            "sha256": sha256_of(path),
+            "bytes": path.stat().st_size,
+            "export_s": round(seconds, 2),
+            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": _versions(),
+        }
+        write_manifest(manifest_path, manifest)
+        self._say(f"{path}: {seconds:.1f} s, {_summary(manifest)}")
+
+    def _identity(self, artifact: Artifact) -> Fields:
+        """What an artefact was made from: when one of these differs, it is stale."""
+        return {
+            "format": MANIFEST_FORMAT,
+            "kind": artifact.kind,
+            "arch": artifact.arch,
+            "image_size": artifact.image_size,
+            "precision": artifact.precision,
+            "weights": self.source.weights.name,
+            "weights_sha256": self.source.sha256,
+            "samples_sha256": self.source.samples.sha256,
+            "reference_images": len(self.images),
+        }
+
+    def _description(self, artifact: Artifact) -> Fields:
+        return {
+            "artifact": artifact.name,
+            "num_classes": len(self.source.classes),
+            "classes": self.source.classes,
+            "flops_per_image": self.cost.flops_per_image,
+            "parameters": self.cost.parameters,
+            "labelled": self.source.samples.labelled,
+        }
+
+    def _metadata(self) -> dict[str, str]:
+        """Properties inside an ONNX file: enough to use it without its manifest."""
+        source = self.source
+        return {
+            "arch": source.arch,
+            "image_size": str(source.image_size),
+            "classes": json.dumps(source.classes, ensure_ascii=False),
+            "normalization": json.dumps({"mean": source.mean, "std": source.std}),
+            "weights_sha256": source.sha256,
+        }
+
+    def _keep_model(self, artifact: Artifact, model: onnx.ModelProto) -> Fields:
+        """Save the model, check it, compare it with PyTorch; put it in its place only when all hold."""
+        import onnx  # noqa: PLC0415 - heavy
+
+        size = self.source.image_size
+        path = artifact.path(self.settings.weights_dir)
+        with replacing(path) as temporary:
+            onnx.save(model, temporary)
+            onnx.checker.check_model(temporary, full_check=True)
+            logits = run_onnx(temporary, normalise(self.images, self.source.mean, self.source.std))
+            parity = compare(logits, self.logits)
+            if failure := parity.failure(artifact.precision):
+                raise ParityError(f"{path}: not kept: {failure} against PyTorch over {parity.images} images")
+        return {
+            "opset": OPSET,
+            "inputs": {INPUT_NAME: ["batch", 3, size, size]},
+            "outputs": {OUTPUT_NAME: ["batch", len(self.source.classes)]},
+            "parity": asdict(parity),
+            "accuracy": self._accuracy(logits),
+        }
+
+    def _accuracy(self, logits: NDArray[np.float32]) -> float | None:
+        return accuracy(logits, self.labels) if self.source.samples.labelled else None
+
+
+def _summary(manifest: Mapping[str, Any]) -> str:
+    parts = [f"{manifest['bytes'] / 1e6:.1f} MB"]
+    if parity := manifest.get("parity"):
+        parts.append(f"rel_l2 {parity['rel_l2']:.1e}, top-1 agreement {parity['top1_agreement']:.1%}")
+    if manifest["accuracy"] is not None:
+        parts.append(f"accuracy {manifest['accuracy']:.1%}")
+    return ", ".join(parts)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in ("torch", "torchvision", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

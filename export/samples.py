@@ -1,0 +1,80 @@
+"""The images an export is checked, calibrated and referenced with: training's samples, or synthetic ones."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.files import BadInputError, sha256_of
+
+Images = NDArray[np.uint8]
+SYNTHETIC_SEED = 0
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images are uint8 (n, 3, size, size), labels int64 (n,). `labelled`: False when the images are synthetic.
+
+    `sha256` is that of the samples file, None when there is none.
+    """
+
+    val_images: Images
+    val_labels: NDArray[np.int64]
+    train_images: Images
+    labelled: bool
+    sha256: str | None
+
+
+def normalise(images: Images, mean: list[float], std: list[float]) -> NDArray[np.float32]:
+    """(x / 255 - mean) / std per channel, float32, the shape of `images` (n, 3, size, size)."""
+    mean_, std_ = (np.array(values, np.float32).reshape(1, 3, 1, 1) for values in (mean, std))
+    normalised: NDArray[np.float32] = (images.astype(np.float32) / np.float32(255) - mean_) / std_
+    return normalised
+
+
+def smooth_noise(count: int, image_size: int, seed: int) -> Images:
+    """Seeded low-frequency noise, (count, 3, image_size, image_size): an 8 x 8 random grid, interpolated linearly.
+
+    White noise would average out in the first pooling and calibrate nothing.
+    """
+    grid = np.random.default_rng(seed).uniform(0, 255, size=(count, 3, 8, 8))
+    position = np.linspace(0, 7, image_size)
+    low = np.minimum(position.astype(int), 6)
+    weight = np.zeros((image_size, 8))
+    weight[np.arange(image_size), low] = 1 - (position - low)
+    weight[np.arange(image_size), low + 1] = position - low
+    return (weight @ grid @ weight.T).round().astype(np.uint8)
+
+
+def synthetic_samples(image_size: int, images: int = 128, calibration_images: int = 64) -> Samples:
+    """Samples for weights that came without any; all labels are 0 and mean nothing."""
+    noise = smooth_noise(images + calibration_images, image_size, SYNTHETIC_SEED)
+    return Samples(noise[:images], np.zeros(images, np.int64), noise[images:], labelled=False, sha256=None)
+
+
+def read_samples(path: Path, image_size: int, num_classes: int) -> Samples:
+    """Read training's samples file. Raises BadInputError, naming the file, when it is not what training writes."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ("val_images", "val_labels", "train_images")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise BadInputError(f"{path}: not a readable samples file ({error}); {_MEND}") from None
+    for name in ("val_images", "train_images"):
+        shape, kind = arrays[name].shape, arrays[name].dtype
+        if shape[1:] != (3, image_size, image_size) or not shape[0] or kind != np.uint8:
+            raise BadInputError(
+                f"{path}: {name} is {kind} {shape}, not uint8 (n, 3, {image_size}, {image_size}); {_MEND}"
+            )
+    labels = arrays["val_labels"]
+    if labels.shape != (len(arrays["val_images"]),) or labels.dtype != np.int64:
+        raise BadInputError(f"{path}: val_labels is {labels.dtype} {labels.shape}, not one int64 per image; {_MEND}")
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise BadInputError(f"{path}: val_labels has a label outside 0..{num_classes - 1}; {_MEND}")
+    return Samples(**arrays, labelled=True, sha256=sha256_of(path))
+
+
+_MEND = "train again, or delete it to use synthetic images"
