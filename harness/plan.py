@@ -26,7 +26,8 @@ class Group:
 def plan_groups(config: BenchConfig, image_sizes: list[int]) -> Iterator[Group]:
     """Groups of every round.
 
-    The first round goes by size and contender as configured, later ones in an order shuffled by the round's number, so that drift of the machine does not always meet the same contender.
+    The first round goes by size and contender as configured, later ones in an order shuffled by the
+    round's number, so that drift of the machine does not always meet the same contender.
     """
     batch_sizes = sorted(set(config.batch_sizes))
     for number in range(1, config.rounds + 1):

@@ -80,7 +80,7 @@ class Sweep:
     time_sheet: TimeSheet = field(default_factory=TimeSheet)
 
     def run(self, groups: list[Group]) -> None:
-        """Measure all groups in order; returns early when interrupted. Raises StoreError when a row cannot be written."""
+        """Measure all groups in order; returns early when interrupted. Raises StoreError."""
         start = time.monotonic()
         try:
             for group in groups:

@@ -1,0 +1,96 @@
+# The order of the stages, and nothing else: every stage is a program of its own (`python -m STAGE --help`).
+# Two commands do everything on a fresh machine: `make bench` and `make test`.
+
+PYTHON      ?= python3
+IMAGE_SIZES ?= 224 256 384 512
+BATCH_SIZES ?= 1 2 4 8
+CONFIG      ?= harness/configs/quick.yaml
+
+VENV   := .venv
+PY     := $(VENV)/bin/python
+SETUP  := $(VENV)/.installed
+DEV    := $(VENV)/.installed-dev
+empty  :=
+space  := $(empty) $(empty)
+comma  := ,
+sizes  := $(shell printf '%s\n' $(IMAGE_SIZES) | sort -n -u)
+list    = [$(subst $(space),$(comma),$(strip $(1)))]
+custom := $(if $(filter command line environment,$(origin IMAGE_SIZES) $(origin BATCH_SIZES)),yes)
+RUN    ?= $(basename $(notdir $(CONFIG)))$(if $(custom),-$(subst $(space),.,$(sizes))-b$(subst $(space),.,$(strip $(BATCH_SIZES))))
+REPORT := results/$(RUN)/report/report.en.md
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train export bench report tensorboard test lint clean
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo 'Settings: IMAGE_SIZES="224 384" BATCH_SIZES="1 8" CONFIG=harness/configs/quick.yaml RUN=name PYTHON=python3.12'
+
+setup: $(SETUP)  ## Make .venv and install requirements.txt (once; about 6 GB)
+
+train: $(sizes:%=weights/best_resnet18_%.json)  ## Train ResNet-18 at each of IMAGE_SIZES, each from the one before
+
+export: weights/.exported-$(RUN)  ## Export ONNX files and reference answers, with parity checks
+
+bench: $(REPORT)  ## Everything that is missing or stale: set-up, training, export, measurement, report
+	@echo "Up to date: $(REPORT) (in Russian: $(REPORT:.en.md=.ru.md)); curves: make tensorboard"
+
+report: $(SETUP)  ## Write the report of run RUN again from its rows
+	$(PY) -m analysis report --run $(RUN)
+
+tensorboard: $(SETUP)  ## Open training curves and benchmark results in TensorBoard
+	$(VENV)/bin/tensorboard --logdir lightning_logs
+
+test: $(DEV)  ## Run the test suite
+	$(PY) -m pytest
+
+lint: $(DEV)  ## Check style, types and import rules
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+clean:  ## Delete .venv and caches; weights, logs and results are kept
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- set-up -----------------------------------------------------------------------------------------------------------
+
+$(SETUP): requirements.txt
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) is not here; install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is $$($(PYTHON) -V), and 3.11 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "make: $(PYTHON) has no venv module; install it (Debian, Ubuntu: apt-get install python3-venv)"; exit 2; }
+	@test -x $(PY) || $(PYTHON) -c 'import shutil, sys; sys.exit(shutil.disk_usage(".").free < 9e9)' || { echo "make: less than 9 GB free here; the packages need about 7 GB"; exit 2; }
+	@$(PYTHON) -m venv $(VENV)
+	@echo "Installing requirements.txt into $(VENV): about 6 GB, one to several minutes ..."
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt >$(VENV)/install.log 2>&1 || { grep -E '^ERROR' $(VENV)/install.log | head -3; echo "make: installing failed; the whole log is $(VENV)/install.log"; exit 2; }
+	@touch $@
+
+$(DEV): requirements-dev.txt $(SETUP)
+	@echo "Installing requirements-dev.txt ..."
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt >$(VENV)/install.log 2>&1 || { grep -E '^ERROR' $(VENV)/install.log | head -3; echo "make: installing failed; the whole log is $(VENV)/install.log"; exit 2; }
+	@touch $@
+
+# --- stages: each runs when what it reads is newer than what it wrote -------------------------------------------------
+
+# $(1) = image size, $(2) = the size before it, whose weights it starts from (order only: newer ones do not retrain it)
+define train_rule
+weights/best_resnet18_$(1).json: training/configs/quick.yaml | $(SETUP) $(if $(2),weights/best_resnet18_$(2).json)
+	$(PY) -m training fit --config training/configs/quick.yaml --data.image_size $(1) $(if $(2),--model.init_from weights/best_resnet18_$(2).pth)
+	@touch $$@
+endef
+previous :=
+$(foreach size,$(sizes),$(eval $(call train_rule,$(size),$(previous)))$(eval previous := $(size)))
+
+weights/.exported-$(RUN): $(sizes:%=weights/best_resnet18_%.json) | $(SETUP)
+	$(PY) -m export --image_size '$(call list,$(sizes))'
+	@touch $@
+
+results/$(RUN)/.measured: weights/.exported-$(RUN) $(CONFIG) | $(SETUP)
+	$(PY) -m harness --config $(CONFIG) --run_id $(RUN) --continue_or_replace true $(if $(custom),--image_sizes '$(call list,$(sizes))' --batch_sizes '$(call list,$(BATCH_SIZES))')
+	@touch $@
+
+$(REPORT): results/$(RUN)/.measured
+	$(PY) -m analysis report --run $(RUN)
+	@touch $@
