@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,12 @@ from jsonargparse import ArgumentParser
 
 PROG = "python -m export"
 Target = Literal["reference", "onnx", "int8"]
+EXPECTED = {
+    "image_size": "an image size in px or a list such as '[224,384]'",
+    "to": "reference, onnx, int8 or a list such as '[onnx,int8]'",
+    "reference_images": "a number of images",
+    "int8_style": "cpu or tensorrt",
+}
 
 
 @dataclass
@@ -26,11 +33,11 @@ class Options:
         reference_images: Validation images in the reference and in every parity check (a number of images).
         int8_style: cpu fuses best in ONNX Runtime and OpenVINO on a CPU; tensorrt is what TensorRT accepts and goes to
             a file of its own (..._int8_tensorrt.onnx).
-        force: Export again what is up to date.
+        force: Export again what is up to date (a flag without a value).
     """
 
     image_size: int | list[int] | None = None
-    to: list[Target] = field(default_factory=lambda: ["reference", "onnx", "int8"])
+    to: Target | list[Target] = field(default_factory=lambda: ["reference", "onnx", "int8"])
     weights: Path | None = None
     weights_dir: Path = Path("weights")
     reference_images: int = 128
@@ -39,17 +46,21 @@ class Options:
 
 
 class OneLineParser(ArgumentParser):
-    """Reports a bad flag as one line, without the usage text."""
+    """Reports a bad flag as one line that names it and what it takes, without the usage text."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print `message` with its white space collapsed and exit with status 2."""
+        """Print `message` as one line and exit with status 2."""
+        if match := re.match(r'Parser key "(\w+)".*?(?:Got|Given) value: (\S+)', message, re.DOTALL):
+            flag, value = match.groups()
+            message = f"--{flag}: {value} is not {EXPECTED.get(flag, 'a value it takes')}; see {PROG} --help"
         self.exit(2, f"{PROG}: error: {' '.join(message.split())}\n")
 
 
 def read_options(arguments: list[str] | None = None) -> Options:
     """Parse the command line; exits with status 2 and one line when a flag is wrong."""
     parser = OneLineParser(prog=PROG, description=__doc__)
-    parser.add_class_arguments(Options, as_group=False)
+    parser.add_class_arguments(Options, as_group=False, skip={"force"})
+    parser.add_argument("--force", action="store_true", help="Export again what is up to date.")
     options = Options(**vars(parser.instantiate(parser.parse_args(arguments))))
     if options.reference_images < 1:
         parser.error(f"--reference_images: {options.reference_images} is not at least 1")
@@ -64,15 +75,20 @@ def main(arguments: list[str] | None = None) -> int:
     from export.files import BadInputError  # noqa: PLC0415 - torch takes seconds: --help and bad flags do not wait
     from export.flops import FlopCountError  # noqa: PLC0415
     from export.pipeline import ParityError  # noqa: PLC0415
+    from export.to_onnx import OnnxFileError  # noqa: PLC0415
+    from training.errors import TrainingError  # noqa: PLC0415
 
     try:
         _export(options)
-    except BadInputError as error:
+    except (BadInputError, TrainingError) as error:
         print(f"{PROG}: error: {error}", file=sys.stderr)
         return 2
-    except (ParityError, FlopCountError) as error:
+    except (ParityError, OnnxFileError, FlopCountError) as error:
         print(f"{PROG}: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"{PROG}: error: {error.filename}: {error.strerror}; nothing was replaced", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"{PROG}: interrupted; finished files are whole", file=sys.stderr)
         return 130
@@ -80,18 +96,22 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _export(options: Options) -> None:
+    from rich.console import Console  # noqa: PLC0415
+
     from export.pipeline import Settings, WeightsExport  # noqa: PLC0415
     from export.source import find_weights, read_source  # noqa: PLC0415
 
     wanted = [options.image_size] if isinstance(options.image_size, int) else options.image_size
     paths = [options.weights] if options.weights else find_weights(options.weights_dir, wanted)
+    console = Console()
     settings = Settings(options.weights_dir, options.reference_images, options.int8_style, options.force)
     for path in paths:
-        source = read_source(path)
+        source = read_source(path, wanted if options.weights else None)
         if not source.samples.labelled:
-            print(f"{path}: no sample images beside it; synthetic ones cannot tell accuracy", flush=True)
-        export = WeightsExport(source, settings, say=lambda line: print(line, flush=True))
-        for target in options.to:
+            line = f"{path}: no samples/{path.stem}.npz beside it: synthetic images are used, accuracy cannot be told"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        export = WeightsExport(source, settings, console)
+        for target in [options.to] if isinstance(options.to, str) else options.to:
             export.export(target)
 
 

@@ -39,11 +39,6 @@ class Artifact:
         return self.path(weights_dir).with_suffix(".json")
 
 
-def samples_path(weights: Path) -> Path:
-    """Where training leaves the sample images of a weights file: `samples/<stem>.npz` in the same folder."""
-    return weights.parent / "samples" / f"{weights.stem}.npz"
-
-
 def image_sizes(names: list[str]) -> dict[int, str]:
     """Image size in px -> weights file name, ascending, of those `names` that training writes."""
     matches = [match for name in names if (match := WEIGHTS_NAME.fullmatch(name))]

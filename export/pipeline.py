@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
 from export.artifacts import MANIFEST_FORMAT, Artifact, is_current
 from export.files import read_manifest, replacing, sha256_of, write_manifest
@@ -48,8 +49,8 @@ class Settings:
 class WeightsExport:
     """Exports of one `Source`. What several artefacts need (logits, cost) is computed once, when first needed."""
 
-    def __init__(self, source: Source, settings: Settings, say: Callable[[str], None]) -> None:
-        self.source, self.settings, self._say = source, settings, say
+    def __init__(self, source: Source, settings: Settings, console: Console) -> None:
+        self.source, self.settings, self._console = source, settings, console
         self._done: set[Path] = set()
         self.images = source.samples.val_images[: settings.reference_images]
         self.labels = source.samples.val_labels[: settings.reference_images]
@@ -105,6 +106,9 @@ class WeightsExport:
 
         self._make(artifact, {"int8_style": style, "fp32_sha256": sha256_of(fp32)}, write)
 
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     def _artifact(self, kind: str) -> Artifact:
         return Artifact(kind, self.source.arch, self.source.image_size)
 
@@ -123,7 +127,8 @@ class WeightsExport:
             self._say(f"{path}: up to date")
             return
         started = time.perf_counter()
-        fields = write()
+        with self._console.status(f"{path}: being made"):  # shown on a terminal only
+            fields = write()
         seconds = time.perf_counter() - started
         manifest = {
             **identity,
@@ -181,13 +186,12 @@ class WeightsExport:
         path = artifact.path(self.settings.weights_dir)
         with replacing(path) as temporary:
             onnx.save(model, temporary)
-            onnx.checker.check_model(temporary, full_check=True)
             logits = run_onnx(temporary, normalise(self.images, self.source.mean, self.source.std))
             parity = compare(logits, self.logits)
             if failure := parity.failure(artifact.precision):
                 raise ParityError(f"{path}: not kept: {failure} against PyTorch over {parity.images} images")
         return {
-            "opset": OPSET,
+            "opset": _opset(model),
             "inputs": {INPUT_NAME: ["batch", 3, size, size]},
             "outputs": {OUTPUT_NAME: ["batch", len(self.source.classes)]},
             "parity": asdict(parity),
@@ -196,6 +200,10 @@ class WeightsExport:
 
     def _accuracy(self, logits: NDArray[np.float32]) -> float | None:
         return accuracy(logits, self.labels) if self.source.samples.labelled else None
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return next(entry.version for entry in model.opset_import if entry.domain == "")
 
 
 def _summary(manifest: Mapping[str, Any]) -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # heavy: imported where used
 
 Int8Style = Literal["cpu", "tensorrt"]
 CALIBRATION_BATCH = 8
+TENSORRT_OPSET = 17
+_POOLING = {"ReduceMean": "GlobalAveragePool", "Reshape": "Flatten"}
 
 
 class _Reader:
@@ -73,7 +75,9 @@ def build_int8(fp32: Path, calibration: NDArray[np.float32], style: Int8Style) -
 
     with tempfile.TemporaryDirectory() as folder, quiet_libraries():
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
-        quant_pre_process(str(fp32), str(prepared))  # shapes inferred and graph optimised, as ONNX Runtime asks
+        model = onnx.load(fp32)
+        # shapes inferred and graph optimised, as ONNX Runtime asks before quantising
+        quant_pre_process(_for_tensorrt(model) if style == "tensorrt" else model, str(prepared))
         quantize_static(
             str(prepared),
             str(quantized),
@@ -82,4 +86,23 @@ def build_int8(fp32: Path, calibration: NDArray[np.float32], style: Int8Style) -
             calibrate_method=CalibrationMethod.MinMax,
             **quantization_settings(style),
         )
-        return onnx.load(quantized)
+        model = onnx.load(quantized)
+    used = {node.domain for node in model.graph.node}
+    opsets = [opset for opset in model.opset_import if opset.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(opsets)  # pre-processing declares every domain that ONNX Runtime knows
+    return model
+
+
+def _for_tensorrt(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same network in opset 17, which TensorRT 8.6 reads too, with a pooling operator that it quantises.
+
+    The exporter writes the global average pooling as ReduceMean + Reshape; GlobalAveragePool + Flatten is the same.
+    """
+    import onnx  # noqa: PLC0415 - heavy
+    from onnx import version_converter  # noqa: PLC0415 - heavy
+
+    for node in model.graph.node:
+        if node.op_type in _POOLING:
+            node.CopyFrom(onnx.helper.make_node(_POOLING[node.op_type], node.input[:1], node.output, name=node.name))
+    return version_converter.convert_version(model, TENSORRT_OPSET)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,25 +56,16 @@ def synthetic_samples(image_size: int, images: int = 128, calibration_images: in
     return Samples(noise[:images], np.zeros(images, np.int64), noise[images:], labelled=False, sha256=None)
 
 
-def read_samples(path: Path, image_size: int, num_classes: int) -> Samples:
-    """Read training's samples file. Raises BadInputError, naming the file, when it is not what training writes."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("val_images", "val_labels", "train_images")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise BadInputError(f"{path}: not a readable samples file ({error}); {_MEND}") from None
+def check_samples(path: Path, arrays: dict[str, NDArray[Any]], image_size: int, num_classes: int) -> Samples:
+    """Samples that were read from `path`, proven to fit the weights they stand beside.
+
+    Raises BadInputError for images of another size or labels of other classes.
+    """
+    mend = "train that size again, or delete the file to use synthetic images"
     for name in ("val_images", "train_images"):
-        shape, kind = arrays[name].shape, arrays[name].dtype
-        if shape[1:] != (3, image_size, image_size) or not shape[0] or kind != np.uint8:
-            raise BadInputError(
-                f"{path}: {name} is {kind} {shape}, not uint8 (n, 3, {image_size}, {image_size}); {_MEND}"
-            )
+        if (shape := arrays[name].shape)[1:] != (3, image_size, image_size):
+            raise BadInputError(f"{path}: {name} is {shape}, not (n, 3, {image_size}, {image_size}); {mend}")
     labels = arrays["val_labels"]
-    if labels.shape != (len(arrays["val_images"]),) or labels.dtype != np.int64:
-        raise BadInputError(f"{path}: val_labels is {labels.dtype} {labels.shape}, not one int64 per image; {_MEND}")
     if labels.min() < 0 or labels.max() >= num_classes:
-        raise BadInputError(f"{path}: val_labels has a label outside 0..{num_classes - 1}; {_MEND}")
-    return Samples(**arrays, labelled=True, sha256=sha256_of(path))
-
-
-_MEND = "train again, or delete it to use synthetic images"
+        raise BadInputError(f"{path}: val_labels holds a label outside 0..{num_classes - 1}; {mend}")
+    return Samples(arrays["val_images"], labels.astype(np.int64), arrays["train_images"], True, sha256_of(path))

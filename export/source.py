@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torchvision
 
-from export.artifacts import image_sizes, samples_path
-from export.files import BadInputError, sha256_of
-from export.samples import Samples, read_samples, synthetic_samples
+from export.artifacts import image_sizes
+from export.files import BadInputError
+from export.samples import Samples, check_samples, synthetic_samples
+from training.checkpoint import load_samples, load_weights, samples_path
+from training.network import build_network
 
 
 @dataclass(frozen=True)
 class Source:
-    """Checked weights (`network` holds them) with everything an export needs to know about them."""
+    """Checked weights (`network` holds them, in evaluation mode) with all that an export needs to know about them."""
 
     weights: Path
     sha256: str
@@ -46,21 +46,37 @@ def find_weights(weights_dir: Path, wanted: list[int] | None) -> list[Path]:
     return [weights_dir / name for size, name in found.items() if wanted is None or size in wanted]
 
 
-def read_source(weights: Path) -> Source:
-    """Load and check weights and samples. Raises BadInputError or training's CheckpointError, both one line."""
-    about = json.loads(weights.with_suffix(".json").read_text())
-    network = torchvision.models.resnet18(num_classes=about["num_classes"])
-    network.load_state_dict(torch.load(weights, weights_only=True))
-    samples = samples_path(weights)
-    size = about["image_size"]
+def read_source(weights: Path, wanted: list[int] | None = None) -> Source:
+    """Load and check weights and samples; synthetic samples when there are none.
+
+    Raises BadInputError, or training's TrainingError, when a file is missing, damaged, unsafe or contradicts another,
+    and when the weights are for none of the `wanted` image sizes in px (None: any size will do).
+    """
+    state_dict, about = load_weights(weights)
+    size = about.image_size
+    if wanted is not None and wanted != [size]:
+        raise BadInputError(f"--image_size: {weights} is for {size} px; leave the flag out, or give {size}")
+    mean, std = (about.normalization.get(name) for name in ("mean", "std"))
+    if not _three_numbers(mean) or not _three_numbers(std) or min(std or [0]) <= 0:
+        raise BadInputError(
+            f"{weights.with_suffix('.json')}: normalization needs three numbers each for mean and std, std above 0"
+        )
+    network = build_network(about.num_classes)
+    network.load_state_dict(state_dict)
+    file = samples_path(weights)
+    samples = check_samples(file, load_samples(weights), size, about.num_classes) if file.exists() else None
     return Source(
-        weights,
-        sha256_of(weights) or "",
-        about["arch"],
-        size,
-        about["classes"],
-        about["normalization"]["mean"],
-        about["normalization"]["std"],
-        network.eval(),
-        read_samples(samples, size, about["num_classes"]) if samples.exists() else synthetic_samples(size),
+        weights=weights,
+        sha256=about.sha256,
+        arch=about.arch,
+        image_size=size,
+        classes=about.classes,
+        mean=mean or [],
+        std=std or [],
+        network=network.eval(),
+        samples=samples or synthetic_samples(size),
     )
+
+
+def _three_numbers(values: list[float] | None) -> bool:
+    return isinstance(values, list) and len(values) == 3 and all(isinstance(value, int | float) for value in values)

@@ -23,6 +23,10 @@ FIRST_BATCHES = (1, 7)  # a file with a frozen batch axis, or one that only take
 BATCH = 32
 
 
+class OnnxFileError(RuntimeError):
+    """An ONNX file that is invalid or that ONNX Runtime does not run. The message is one line."""
+
+
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
     """Silence the exporters' warnings and log lines: they speak of their own internals."""
@@ -82,13 +86,21 @@ def _strip_notes(model: onnx.ModelProto) -> None:
 def run_onnx(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Logits (n, classes) of an ONNX file for normalised images (n, 3, size, size), by ONNX Runtime on the CPU.
 
-    The images go in batches of 1, 7, 32, 32, ... so that a batch axis that is not dynamic is found out.
+    The file is checked by ONNX's own checker first. The images go in batches of 1, 7, 32, 32, ... so that a batch axis
+    that is not dynamic is found out. Raises OnnxFileError when the file is invalid or does not run.
     """
+    import onnx  # noqa: PLC0415 - heavy
     import onnxruntime  # noqa: PLC0415 - heavy
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = 4  # its errors are raised, too
     edges = np.cumsum([0, *FIRST_BATCHES, *[BATCH] * (len(images) // BATCH + 1)])
     batches = [images[start:stop] for start, stop in itertools.pairwise(edges) if start < len(images)]
-    return np.concatenate([session.run([OUTPUT_NAME], {INPUT_NAME: batch})[0] for batch in batches])
+    try:
+        onnx.checker.check_model(path, full_check=True)
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return np.concatenate([session.run([OUTPUT_NAME], {INPUT_NAME: batch})[0] for batch in batches])
+    except Exception as error:  # the errors of ONNX and of ONNX Runtime share no base class
+        raise OnnxFileError(
+            f"{path.name}: not kept: invalid or does not run: {' '.join(str(error).split())}"
+        ) from error
