@@ -1,0 +1,121 @@
+"""`python -m training fit | validate | test`: LightningCLI around Classifier and ImageDataModule."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from training.callbacks import BestWeights, PlainProgress, SampleGrid, Throughput
+from training.classifier import Classifier
+from training.data import ImageDataModule
+from training.errors import TrainingError
+
+
+class OneLineParser(LightningArgumentParser):
+    """A parser that answers bad input with one line and exit status 2."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Print the message, its white space collapsed, and leave."""
+        fail(message)
+
+
+class TrainingCLI(LightningCLI):
+    """Defaults of this study: where curves and weights go, the precision this machine is fast in, plain output."""
+
+    def __init__(self, args: list[str] | None = None) -> None:
+        super().__init__(
+            Classifier,
+            ImageDataModule,
+            seed_everything_default=0,
+            parser_class=OneLineParser,
+            trainer_defaults={"max_epochs": 30, "log_every_n_steps": 10, "num_sanity_val_steps": 0},
+            auto_configure_optimizers=False,
+            args=args,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """What the tool does: predict is left to `export` and `harness`."""
+        kept = LightningCLI.subcommands()
+        del kept["predict"]
+        return kept
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add --weights_dir."""
+        parser.add_argument(
+            "--weights_dir",
+            type=Path,
+            default=Path("weights"),
+            help="Folder for best_resnet18_<size>.pth, its .json and samples/.",
+        )
+        parser.link_arguments("weights_dir", "model.weights_dir")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Fill in what was left open: logger, precision, progress bar, callbacks."""
+        asked = self._get(self.config_init, "trainer")
+        on_terminal = sys.stderr.isatty()
+        throughput = Throughput()
+        callbacks = [*(asked.callbacks or []), throughput, BestWeights(throughput), SampleGrid()]
+        callbacks.append(TQDMProgressBar() if on_terminal else PlainProgress())
+        if asked.logger is None and self.subcommand == "fit":
+            kwargs["logger"] = TensorBoardLogger(
+                "lightning_logs", name="", version=run_name(self.datamodule.image_size), default_hp_metric=False
+            )
+            callbacks.append(LearningRateMonitor("step"))
+        elif asked.logger is None:
+            kwargs["logger"] = False
+        if asked.enable_checkpointing is not False and self.subcommand == "fit":
+            callbacks.append(ModelCheckpoint(monitor="val/accuracy", mode="max", save_last=True))
+        kwargs["precision"] = asked.precision or fast_precision()
+        kwargs["enable_progress_bar"] = on_terminal and asked.enable_progress_bar is not False
+        kwargs["enable_model_summary"] = bool(asked.enable_model_summary)
+        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+
+
+def run_name(image_size: int) -> str:
+    """Folder of a run under lightning_logs/: size in px and start in UTC."""
+    return f"resnet18_{image_size}_{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+def fast_precision() -> str:
+    """bf16 autocast where the hardware computes in it (a GPU, or a CPU with AMX); elsewhere it is slower than fp32."""
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    return "bf16-mixed" if torch.cpu._is_amx_tile_supported() else "32-true"
+
+
+def quieten() -> None:
+    """Silence hints a newcomer cannot act upon; keep warnings of this package."""
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(lightning|torch|jsonargparse|torchmetrics|multiprocessing).*")
+    warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
+
+
+def fail(message: str) -> NoReturn:
+    """One line on stderr, exit status 2."""
+    print(f"python -m training: error: {' '.join(str(message).split())}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def main() -> None:
+    """Run the command line."""
+    quieten()
+    try:
+        TrainingCLI()
+    except TrainingError as error:
+        fail(str(error))
+
+
+if __name__ == "__main__":
+    main()

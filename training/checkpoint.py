@@ -1,0 +1,190 @@
+"""Weights on disk: a plain state_dict, a JSON file that describes it, and a few sample images.
+
+    weights/best_resnet18_<size>.pth           torchvision.models.resnet18(num_classes=N).load_state_dict(...)
+    weights/best_resnet18_<size>.json          Metadata, with the sha256 of the .pth file
+    weights/samples/best_resnet18_<size>.npz   uint8 images for calibration and for a reference batch
+
+`export` reads these and never the data set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import pickle
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from training.errors import TrainingError
+from training.network import ARCH, check_state_dict
+
+FORMAT = 1
+StateDict = dict[str, torch.Tensor]
+
+
+class CheckpointError(TrainingError):
+    """A weights file that is missing, corrupt, unsafe or does not fit. One line: the file, the reason, the mend."""
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What is known of a weights file. `accuracy` in 0..1 on the validation set; `fit_s` in seconds."""
+
+    image_size: int
+    num_classes: int
+    classes: list[str]
+    normalization: dict[str, list[float]]
+    accuracy: float
+    val_loss: float
+    epoch: int
+    seed: int
+    data: dict[str, Any]
+    init_from: str | None
+    fit_s: float
+    device: str
+    created_at: str
+    versions: dict[str, str]
+    sha256: str = ""
+    format: int = FORMAT
+    arch: str = ARCH
+
+
+def weights_path(weights_dir: Path, image_size: int) -> Path:
+    """Where the best weights for `image_size` (px) stand."""
+    return weights_dir / f"best_{ARCH}_{image_size}.pth"
+
+
+def samples_path(path: Path) -> Path:
+    """The sample images that belong to the weights file `path`."""
+    return path.parent / "samples" / f"{path.stem}.npz"
+
+
+def save_weights(path: Path, state_dict: StateDict, metadata: Metadata, samples: dict[str, npt.NDArray[Any]]) -> None:
+    """Write the three files. A pair that already stands there is kept as `<stem>.previous.{pth,json}`."""
+    samples_path(path).parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}, buffer)
+    blob = buffer.getvalue()
+    described = asdict(metadata) | {"sha256": hashlib.sha256(blob).hexdigest()}
+    with _atomic(samples_path(path)) as file:
+        np.savez(file, **samples)  # type: ignore[arg-type]
+    with _atomic(path) as weights_file, _atomic(path.with_suffix(".json")) as json_file:
+        weights_file.write(blob)
+        json_file.write((json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode())
+        for old in (path, path.with_suffix(".json")):
+            if old.exists():
+                old.replace(old.with_name(f"{old.stem}.previous{old.suffix}"))
+
+
+def load_state_dict(path: Path) -> StateDict:
+    """The state_dict in `path`, on the CPU. Code inside the file is never run (`weights_only=True`).
+
+    Raises:
+        CheckpointError: no such file, not a PyTorch file, damaged, or it holds more than tensors.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; train that size first, or give the path of a .pth file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = "holds objects other than tensors" if "GLOBAL" in str(error) else "is damaged"
+        raise CheckpointError(
+            f"{path}: {reason}, so it was not loaded; save a plain state_dict: torch.save(model.state_dict(), path)"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise CheckpointError(f"{path}: damaged or not a PyTorch file; copy or train it again") from error
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise CheckpointError(f"{path}: is not a plain state_dict; save one with torch.save(model.state_dict(), path)")
+    return dict(content)
+
+
+def load_metadata(path: Path) -> Metadata:
+    """The JSON beside the weights file `path`.
+
+    Raises:
+        CheckpointError: missing, not JSON, or fields missing, unknown or out of range.
+    """
+    file = path.with_suffix(".json")
+    mend = f"train again: python -m training fit writes {path.name} and {file.name} together"
+    if not file.is_file():
+        raise CheckpointError(f"{file}: no such file; {mend}")
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        metadata = Metadata(**{field.name: values[field.name] for field in fields(Metadata)})
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{file}: not a description of weights ({type(error).__name__}: {error}); {mend}"
+        ) from None
+    if metadata.format != FORMAT or metadata.arch != ARCH:
+        raise CheckpointError(
+            f"{file}: format {metadata.format!r}, network {metadata.arch!r}; this program reads {FORMAT}, {ARCH}; {mend}"
+        )
+    if len(metadata.classes) != metadata.num_classes or not 0.0 <= metadata.accuracy <= 1.0:
+        raise CheckpointError(f"{file}: classes, num_classes or accuracy contradict each other; {mend}")
+    return metadata
+
+
+def load_weights(path: Path) -> tuple[StateDict, Metadata]:
+    """Weights and their description, proven to belong together and to fit `build_network(num_classes)`.
+
+    Raises:
+        CheckpointError: see load_metadata and load_state_dict; also when the sha256 or the network differs.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such file; train that size first: python -m training fit --data.image_size S"
+        )
+    metadata = load_metadata(path)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != metadata.sha256:
+        raise CheckpointError(f"{path}: sha256 differs from {path.stem}.json; the file is damaged or from another run")
+    state_dict = load_state_dict(path)
+    if reason := check_state_dict(state_dict, metadata.num_classes):
+        raise CheckpointError(f"{path}: {reason}; train it again")
+    return state_dict, metadata
+
+
+def load_samples(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """`val_images`, `val_labels`, `train_images`, `train_labels` of the weights file `path`.
+
+    Images are uint8 (n, 3, S, S), labels int64 (n,).
+
+    Raises:
+        CheckpointError: missing, damaged, or arrays that do not fit together.
+    """
+    file = samples_path(path)
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            samples = {
+                f"{split}_{kind}": archive[f"{split}_{kind}"]
+                for split in ("val", "train")
+                for kind in ("images", "labels")
+            }
+    except Exception as error:  # zipfile, zlib, ValueError, KeyError, OSError: all mean the same to the reader
+        raise CheckpointError(f"{file}: missing or damaged ({type(error).__name__}); train that size again") from error
+    for split in ("val", "train"):
+        images, labels = samples[f"{split}_images"], samples[f"{split}_labels"]
+        if images.ndim != 4 or images.dtype != np.uint8 or labels.shape != images.shape[:1] or not len(labels):
+            raise CheckpointError(
+                f"{file}: {split}_images and {split}_labels do not fit together; train that size again"
+            )
+    return samples
+
+
+@contextlib.contextmanager
+def _atomic(path: Path) -> Iterator[BinaryIO]:
+    """A file under a temporary name that becomes `path` when the block ends well, and vanishes when it does not."""
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,142 @@
+"""Classifier: ResNet-18 in training."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from torch import nn
+from torch.nn import functional
+from torchmetrics.classification import MulticlassAccuracy
+
+from training.checkpoint import CheckpointError, load_state_dict, weights_path
+from training.data import ImageDataModule
+from training.errors import TrainingError
+from training.network import build_network, check_state_dict
+from training.schedule import warmup_cosine
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's weights expect
+
+
+class Classifier(L.LightningModule):
+    """ResNet-18 trained with cross-entropy, warm-up and cosine decay.
+
+    Args:
+        optimizer: sgd (Nesterov momentum) or adamw.
+        learning_rate: Peak learning rate, reached after the warm-up.
+        momentum: Momentum of sgd.
+        weight_decay: L2 penalty (sgd) or decoupled decay (adamw); not on biases and batch norms.
+        warmup_fraction: Share (0 to 1) of all steps in which the learning rate rises to its peak.
+        label_smoothing: Share (0 to 1) of the label spread over all classes.
+        pretrained: Start from torchvision's ImageNet weights (downloaded once).
+        init_from: A .pth file to start from, e.g. another size's weights/best_resnet18_224.pth. null: from scratch;
+            for validate and test, null means the best weights of --data.image_size.
+        weights_dir: Set by --weights_dir.
+    """
+
+    def __init__(
+        self,
+        optimizer: Literal["sgd", "adamw"] = "sgd",
+        learning_rate: float = 0.05,
+        momentum: float = 0.9,
+        weight_decay: float = 5e-4,
+        warmup_fraction: float = 0.1,
+        label_smoothing: float = 0.05,
+        pretrained: bool = False,
+        init_from: Path | None = None,
+        weights_dir: Path = Path("weights"),
+    ) -> None:
+        super().__init__()
+        _require(learning_rate > 0, f"--model.learning_rate: {learning_rate}; give more than 0, e.g. 0.05")
+        _require(weight_decay >= 0, f"--model.weight_decay: {weight_decay}; give 0 or more")
+        for flag, share in (
+            ("momentum", momentum),
+            ("warmup_fraction", warmup_fraction),
+            ("label_smoothing", label_smoothing),
+        ):
+            _require(0 <= share < 1, f"--model.{flag}: {share}; give 0 or more, and less than 1")
+        _require(
+            not (pretrained and init_from), "--model.pretrained and --model.init_from exclude each other; drop one"
+        )
+        self.optimizer_name, self.learning_rate, self.momentum = optimizer, learning_rate, momentum
+        self.weight_decay, self.warmup_fraction, self.label_smoothing = weight_decay, warmup_fraction, label_smoothing
+        self.pretrained, self.init_from, self.weights_dir = pretrained, init_from, weights_dir
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+
+    @property
+    def images(self) -> ImageDataModule:
+        """The data module of the running trainer."""
+        return self.trainer.datamodule  # type: ignore[attr-defined, no-any-return]
+
+    def setup(self, stage: str) -> None:
+        """Build the network for the data's classes. Raises TrainingError when the weights to start from do not fit."""
+        if hasattr(self, "network"):
+            return
+        num_classes = len(self.images.classes)
+        source = self.init_from
+        if source is None and stage != "fit":
+            source = weights_path(self.weights_dir, self.images.image_size)
+        self.network = build_network(num_classes, self.pretrained)
+        if source is not None:
+            state_dict = load_state_dict(source)
+            if reason := check_state_dict(state_dict, num_classes):
+                raise CheckpointError(
+                    f"{source}: {reason} (--model.init_from); choose weights trained on the same classes"
+                )
+            self.network.load_state_dict(state_dict)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.accuracy = nn.ModuleDict(
+            {split: MulticlassAccuracy(num_classes, average="micro") for split in ("train_", "val_", "test_")}
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 (N, 3, S, S) -> logits (N, classes)."""
+        normalised = (images.float() / 255 - self.mean) / self.std
+        return self.network(normalised.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+
+    def training_step(self, batch: list[torch.Tensor], batch_index: int) -> torch.Tensor:
+        """Cross-entropy with label smoothing over one batch."""
+        return self._loss(batch, "train", self.label_smoothing)
+
+    def validation_step(self, batch: list[torch.Tensor], batch_index: int) -> None:
+        """Accuracy and plain cross-entropy over one batch."""
+        self._loss(batch, "val")
+
+    def test_step(self, batch: list[torch.Tensor], batch_index: int) -> None:
+        """Accuracy and plain cross-entropy over one batch."""
+        self._loss(batch, "test")
+
+    def _loss(self, batch: list[torch.Tensor], split: str, label_smoothing: float = 0.0) -> torch.Tensor:
+        images, labels = batch
+        logits = self(images)
+        loss = functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        accuracy = self.accuracy[f"{split}_"]
+        accuracy(logits, labels)
+        self.log_dict(
+            {f"{split}/loss": loss, f"{split}/accuracy": accuracy}, on_step=False, on_epoch=True, batch_size=len(labels)
+        )
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser, and its learning rate set before every step."""
+        decayed = [parameter for parameter in self.network.parameters() if parameter.ndim > 1]
+        others = [parameter for parameter in self.network.parameters() if parameter.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        optimizer: torch.optim.Optimizer
+        if self.optimizer_name == "sgd":
+            optimizer = torch.optim.SGD(groups, self.learning_rate, self.momentum, nesterov=self.momentum > 0)
+        else:
+            optimizer = torch.optim.AdamW(groups, self.learning_rate)
+        total = int(self.trainer.estimated_stepping_batches)
+        factor = partial(warmup_cosine, total_steps=total, warmup_steps=round(total * self.warmup_fraction))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise TrainingError(message)
