@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -88,7 +89,7 @@ def run(args: jsonargparse.Namespace) -> int:
     lock = ResultsLock(args.results_dir)
     try:
         open_folder(folder, config, machine, models, args)
-        return measure(config, folder, models, machine)
+        return measure(config, folder, models, machine, make_resume_command(args, folder))
     finally:
         lock.release()
 
@@ -131,7 +132,16 @@ def find_difference(folder: RunFolder, config: BenchConfig, models: dict[int, Mo
     return ""
 
 
-def measure(config: BenchConfig, folder: RunFolder, models: dict[int, Model], machine: dict[str, Any]) -> int:
+def make_resume_command(args: jsonargparse.Namespace, folder: RunFolder) -> str:
+    """What to type to go on with this run."""
+    folders = {"--results_dir": (args.results_dir, "results"), "--weights_dir": (args.weights_dir, "weights")}
+    changed = [f"{flag} {shlex.quote(str(path))} " for flag, (path, default) in folders.items() if str(path) != default]
+    return f"python -m harness {''.join(changed)}--resume {folder.run_id}"
+
+
+def measure(
+    config: BenchConfig, folder: RunFolder, models: dict[int, Model], machine: dict[str, Any], resume_command: str
+) -> int:
     """Measure what has no row yet; returns the exit status."""
     done = {row.job for row in folder.read_rows()}
     groups = drop_done(plan_groups(config, list(models)), done)
@@ -153,10 +163,7 @@ def measure(config: BenchConfig, folder: RunFolder, models: dict[int, Model], ma
         )
         print_time_sheet(sheet)
     if sweep.interrupt.requested:
-        print(
-            f"Interrupted; {progress.count} of {progress.total} rows are kept. "
-            f"Continue: python -m harness --resume {folder.run_id}"
-        )
+        print(f"Interrupted; {progress.count} of {progress.total} rows are kept. Continue: {resume_command}")
         return INTERRUPTED
     print(f"Rows: {folder.rows_path}")
     return 0

@@ -46,7 +46,7 @@ def describe_result(row: Row) -> str:
     median = statistics.median(row.samples["device_ms"])
     half_width = row.telemetry.get("half_width_percent")
     spread = f" ±{half_width:.1f}%" if half_width is not None else ""
-    note = "" if row.status == "ok" else f"  {row.status}: {row.reason}"
+    note = {"ok": "", "unstable": "  unstable"}.get(row.status, f"  {row.status}: {row.reason}")
     return f"{median:>9.2f} ms {1000 * row.job.batch_size / median:>9.1f} img/s{spread}{note}"
 
 

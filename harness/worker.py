@@ -165,6 +165,11 @@ def serve(commands_fd: int, replies_fd: int) -> None:
             print(json.dumps(answer), file=replies, flush=True)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Entry point: the two pipe ends are the arguments."""
     die_with_parent()
     serve(int(sys.argv[1]), int(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""A weights folder that needs no training and no torch, and the harness run on it."""
+
+import hashlib
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE))
+
+import faulty  # noqa: E402 - found through the line above, as its own processes find it
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def weights_dir(tmp_path):
+    """Weights and reference for 8 px, whose reference answers are those of the faulty backend."""
+    folder = tmp_path / "weights"
+    (folder / "reference").mkdir(parents=True)
+    weights = folder / "best_resnet18_8.pth"
+    weights.write_bytes(b"any bytes: the faulty backend reads none")
+    base = {"format": 1, "arch": "resnet18", "image_size": 8, "num_classes": faulty.CLASSES}
+    weights.with_suffix(".json").write_text(json.dumps({**base, "sha256": sha256(weights)}))
+    images = np.random.default_rng(0).integers(0, 256, (16, 3, 8, 8), dtype=np.uint8)
+    mean = std = np.full(3, 0.5, dtype=np.float32)
+    logits = faulty.answer((images.astype(np.float32) / 255 - 0.5) / 0.5)
+    reference = folder / "reference" / "resnet18_8.npz"
+    np.savez(reference, images=images, labels=logits.argmax(axis=1), logits=logits, mean=mean, std=std)
+    manifest = {**base, "kind": "reference", "sha256": sha256(reference), "weights_sha256": sha256(weights)}
+    reference.with_suffix(".json").write_text(json.dumps({**manifest, "flops_per_image": 1000}))
+    return folder
+
+
+@pytest.fixture
+def worker_script(tmp_path):
+    """An 'interpreter' for the faulty backend: starts its worker under a memory limit of 1.5 GB."""
+    script = tmp_path / "faulty.sh"
+    script.write_text(
+        f'#!/bin/sh\nulimit -v 1500000\nshift 2\nexec "{sys.executable}" "{HERE / "faulty.py"}" worker "$@"\n'
+    )
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    return script
+
+
+@pytest.fixture
+def start_harness(tmp_path, weights_dir, worker_script):
+    """Start the harness with the faulty backend as a process; keyword arguments go to Popen."""
+
+    def start(*arguments, **options):
+        command = [sys.executable, str(HERE / "faulty.py"), "harness", "--weights_dir", str(weights_dir)]
+        if "--resume" not in arguments:
+            command += ["--environments", json.dumps({"faulty": str(worker_script)}), "--max_seconds", "1"]
+            command += ["--min_seconds", "0", "--warmup_window_ms", "10", "--device", "cpu", "--batch_sizes", "[1,2]"]
+        command += ["--results_dir", str(tmp_path / "results"), *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT, "env": environment}
+        return subprocess.Popen(command, **{**pipes, **options})
+
+    return start
+
+
+@pytest.fixture
+def run_harness(start_harness):
+    """Run it to its end: (exit status, stdout, stderr)."""
+
+    def run(*arguments, **options):
+        process = start_harness(*arguments, **options)
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+    return run

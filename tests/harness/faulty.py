@@ -1,0 +1,109 @@
+"""A backend that fails in every way a backend can, and the two programs that know it.
+
+    python faulty.py harness --backends '[faulty/segfault]' ...    the harness, with `faulty` in its table
+    python faulty.py worker FD FD                                   its worker (started by faulty.sh)
+
+It answers with a fixed linear map of the mean colour, in NumPy alone: no library is needed, and workers start fast.
+"""
+
+import os
+import signal
+import sys
+import time
+from typing import ClassVar
+
+import numpy as np
+
+import harness.backends
+from harness.backends.base import Backend, BackendUnavailable, UnsupportedJob
+
+VARIANTS = (
+    "fine", "again", "slower", "slow", "segfault", "exit", "raise", "hang", "garbage", "allocate", "killed",
+    "missing", "unsupported", "wrong", "nan", "raise_at_load", "segfault_at_load", "oom_at_4",
+)  # fmt: skip
+CLASSES = 10
+
+
+def answer(images):
+    """float32 logits (n, CLASSES) of images (n, 3, size, size)."""
+    weights = np.linspace(-1, 1, 3 * CLASSES, dtype=np.float32).reshape(3, CLASSES)
+    return images.mean(axis=(2, 3)) @ weights + np.linspace(0, 1, CLASSES, dtype=np.float32)
+
+
+class FaultyBackend(Backend):
+    """The variant names the fault; it strikes when the timed batch is 2 or more, so that batch 1 has a row."""
+
+    versions: ClassVar = {"faulty": "1"}
+
+    def load(self, spec):
+        self.spec = spec
+        self.calls = 0
+        if spec.variant == "missing":
+            raise BackendUnavailable("libfaulty.so is not here")
+        if spec.variant == "unsupported":
+            raise UnsupportedJob("faulty has no such kernel")
+        if spec.variant == "raise_at_load":
+            raise RuntimeError("cannot load this\nmodel")
+        if spec.variant == "segfault_at_load":
+            os.kill(os.getpid(), signal.SIGSEGV)
+
+    def bind(self, images):
+        self.images = images
+
+    def run(self):
+        if self.spec.variant in ("fine", "again", "slower"):
+            wait_ms(2.0 * (1.05 if self.spec.variant == "slower" else 1.0))
+        if self.spec.variant == "slow":
+            wait_ms(20.0)
+        if self.spec.variant == "garbage":
+            print("{not json}\x00", flush=True)
+        if len(self.images) >= 2:
+            self.fail()
+        self.output = answer(self.images)
+
+    def fail(self):
+        match self.spec.variant:
+            case "segfault":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            case "exit":
+                os._exit(3)
+            case "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "raise":
+                raise RuntimeError("the kernel\nrefused")
+            case "hang":
+                time.sleep(3600)
+            case "allocate":
+                self.hoard = [np.ones(1 << 22) for _ in range(1 << 12)]
+            case "oom_at_4" if len(self.images) >= 4:
+                raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    def logits(self):
+        noise = {"wrong": 1.0, "nan": np.nan}.get(self.spec.variant, 0.0)
+        return (self.output + noise).astype(np.float32)
+
+    def executed(self):
+        return {"dtype": "float32"}
+
+
+def wait_ms(duration_ms):
+    """Busy wait: `time.sleep` is too coarse for 2 ms."""
+    end = time.perf_counter() + duration_ms / 1000
+    while time.perf_counter() < end:
+        pass
+
+
+def register():
+    """Put `faulty` into the table of backends of this process."""
+    harness.backends.BACKENDS["faulty"] = harness.backends.Entry("faulty:FaultyBackend", VARIANTS)
+
+
+if __name__ == "__main__":
+    register()
+    sys.modules["faulty"] = sys.modules["__main__"]
+    program = sys.argv.pop(1)
+    if program == "worker":
+        from harness.worker import main
+    else:
+        from harness.__main__ import main
+    sys.exit(main())

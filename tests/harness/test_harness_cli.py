@@ -1,0 +1,138 @@
+"""Bad input: one clear line that names the flag or file and the mend, exit status 2, nothing written."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--backends", "[caffe]"], "--backends caffe: unknown backend; there are pytorch"),
+        (["--batch_sizes", "[0]"], "--batch_sizes 0: each must be at least 1"),
+        (["--batch_sizes", "abc"], "batch_sizes"),
+        (["--image_sizes", "[-5]"], "--image_sizes -5"),
+        (["--image_sizes", "[96]"], "--image_sizes 96: no weights for it (there are 8)"),
+        (["--run_id", "../x"], "--run_id ../x"),
+        (["--resume", "nonesuch"], "--resume nonesuch: no such run"),
+        (["--no_such_flag", "1"], "no_such_flag"),
+        (["--config", "missing.yaml"], "missing.yaml"),
+    ],
+)
+def test_bad_flags_are_one_line(run_harness, tmp_path, arguments, expected):
+    """The line names the flag; there is no results folder afterwards."""
+    code, _, err = run_harness(*arguments)
+    assert code == 2
+    assert expected in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.glob("results/*/*"))
+
+
+def damage_weights(folder):
+    (folder / "best_resnet18_8.pth").write_bytes(b"other bytes")
+
+
+def damage_reference(folder):
+    (folder / "reference/resnet18_8.npz").write_bytes(b"PK")
+
+
+def damage_manifest(folder):
+    (folder / "best_resnet18_8.json").write_text("{")
+
+
+def swap_manifest_path(folder):
+    path = folder / "reference/resnet18_8.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"artifact": "../../etc/passwd"}))
+
+
+def retrain(folder):
+    path = folder / "reference/resnet18_8.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"weights_sha256": "0" * 64}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (damage_weights, "best_resnet18_8.pth is not the file its JSON describes"),
+        (damage_reference, "run `python -m export --image_size 8`"),
+        (damage_manifest, "best_resnet18_8.json is not a manifest"),
+        (swap_manifest_path, "must be a file name in the same folder"),
+        (retrain, "was made from other weights than"),
+    ],
+)
+def test_damaged_files_are_refused_before_anything_is_loaded(run_harness, weights_dir, tmp_path, damage, expected):
+    """Checksums are compared first: a swapped file is never opened by a library."""
+    damage(weights_dir)
+    code, _, err = run_harness("--backends", "[faulty/fine]")
+    assert code == 2
+    assert expected in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.glob("results/*/rows.jsonl"))
+
+
+def test_an_empty_weights_folder_names_the_command_that_fills_it(run_harness, weights_dir):
+    """Nothing trained yet."""
+    for path in weights_dir.rglob("*.json"):
+        path.unlink()
+    code, _, err = run_harness("--backends", "[faulty/fine]")
+    assert code == 2
+    assert "run `make train export` first" in err
+
+
+def test_a_results_path_that_cannot_be_written_is_named(run_harness, tmp_path):
+    """A file stands where the folder should be (root may write anywhere, so permissions are no test)."""
+    (tmp_path / "results").write_text("")
+    code, _, err = run_harness("--backends", "[faulty/fine]")
+    assert code == 2
+    assert "cannot write there" in err
+    assert err.count("\n") == 1
+
+
+def test_an_existing_run_is_not_overwritten(run_harness, tmp_path):
+    """The same run id again is refused and names --resume; the rows stay."""
+    run_harness("--backends", "[faulty/fine]", "--run_id", "r")
+    before = (tmp_path / "results/r/rows.jsonl").read_bytes()
+    code, _, err = run_harness("--backends", "[faulty/fine]", "--run_id", "r")
+    assert code == 2
+    assert "--resume r" in err
+    assert (tmp_path / "results/r/rows.jsonl").read_bytes() == before
+
+
+def test_continuing_with_new_weights_sets_the_old_run_aside(run_harness, weights_dir, tmp_path):
+    """`make bench` after a new training: the old rows are kept under another name, all jobs are measured again."""
+    arguments = ("--backends", "[faulty/fine]", "--run_id", "r", "--continue_or_replace", "true")
+    run_harness(*arguments)
+    code, out, _ = run_harness(*arguments)
+    assert (code, "0 jobs to measure, 2 done" in out) == (0, True)
+    weights = weights_dir / "best_resnet18_8.pth"
+    weights.write_bytes(b"new weights")
+    from conftest import sha256
+
+    for path in (weights.with_suffix(".json"), weights_dir / "reference/resnet18_8.json"):
+        key = "sha256" if path.parent == weights_dir else "weights_sha256"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {key: sha256(weights)}))
+    code, out, _ = run_harness(*arguments)
+    assert (code, "2 jobs to measure, 0 done" in out) == (0, True)
+    assert len(list((tmp_path / "results").glob("r*/rows.jsonl"))) == 2
+
+
+def test_the_parent_imports_neither_torch_nor_a_backend():
+    """The process that waits must stay small and quiet."""
+    code = "import harness.__main__, sys; print([m for m in sys.modules if m.split('.')[0] in "
+    code += "('torch', 'torchvision', 'onnxruntime', 'openvino', 'tensorrt') or m.startswith('harness.backends.p')])"
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ
+    ).stdout
+    assert out.strip() == "[]"
+
+
+def test_help_names_units():
+    """Every time flag says its unit."""
+    command = [sys.executable, "-m", "harness", "--help"]
+    text = " ".join(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    assert "Square input sides in px" in text
+    assert "Longest time to sample a job, in s" in text
+    assert "Length of a warm-up window in ms" in text

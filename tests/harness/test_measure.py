@@ -1,0 +1,140 @@
+"""The order of operations of `harness.measure`, proven with a clock that needs neither hardware nor sleep."""
+
+import math
+from itertools import chain, repeat
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.stats import mstats
+
+from harness.clocks import CpuClock, Window
+from harness.measure import StopRule, half_width_percent, sample, warm_up
+
+T_975 = tuple(float(stats.t.ppf(0.975, df)) for df in range(1, 1001))
+
+
+class FakeClock:
+    """Answers with given times; its wall clock is their sum."""
+
+    name = "fake"
+
+    def __init__(self, times_ms):
+        self.times_ms = iter(times_ms)
+        self.elapsed_ms = 0.0
+        self.windows = []
+
+    def window(self, run, count):
+        samples = [next(self.times_ms) for _ in range(count)]
+        for _ in range(count):
+            run()
+        self.elapsed_ms += sum(samples)
+        self.windows.append(count)
+        return Window(samples, sum(samples))
+
+    def now_ms(self):
+        return self.elapsed_ms
+
+
+def make_rule(**changes):
+    values = {
+        "target_percent": 0.5,
+        "min_samples": 20,
+        "max_samples": 1000,
+        "min_seconds": 0.0,
+        "max_seconds": 1e9,
+        "warmup_percent": 3.0,
+        "warmup_window_ms": 50.0,
+        "max_warmup_seconds": 10.0,
+        "t_975": T_975,
+    }
+    return StopRule(**{**values, **changes})
+
+
+def nothing():
+    """A run that costs nothing."""
+
+
+def test_warm_up_ends_when_two_windows_agree():
+    """First call 100 ms, then 5 windows of 10 x 10 ms after slow ones: stops at the second window of equal medians."""
+    clock = FakeClock(chain([100.0], repeat(30.0, 1), repeat(10.0)))
+    samples, steady = warm_up(clock, nothing, make_rule())
+    assert steady
+    assert samples[:2] == [100.0, 30.0]
+    assert clock.windows == [1, 1, 1, 5]  # 50 ms windows: one of 30 ms, one of 10 ms, then five of 10 ms that agree
+
+
+def test_warm_up_gives_up_at_its_time_limit():
+    """Times that keep doubling never agree."""
+    clock = FakeClock(10.0 * 1.5**i for i in range(200))
+    samples, steady = warm_up(clock, nothing, make_rule(max_warmup_seconds=1.0))
+    assert not steady
+    assert sum(samples) >= 1000.0
+
+
+def test_constant_times_stop_at_min_samples():
+    """Without spread the fewest samples suffice, and throughput is batch size over time."""
+    result = sample(FakeClock(repeat(10.0)), nothing, 4, make_rule())
+    assert result.settled
+    assert result.device_ms == [10.0] * 20
+    assert result.throughput_fps == [pytest.approx(400.0)]
+
+
+def test_sampling_goes_on_for_min_seconds():
+    """20 samples of 1 ms are known at once, but half a second was asked for."""
+    result = sample(FakeClock(repeat(1.0)), nothing, 1, make_rule(min_seconds=0.5))
+    assert result.settled
+    assert 500 <= len(result.device_ms) <= 625  # the window in which half a second passes adds at most a quarter
+
+
+def test_noise_that_never_settles_is_reported_with_its_interval():
+    """Past max_samples the result is not settled and the reason carries the half-width and the limit."""
+    rng = np.random.default_rng(0)
+    result = sample(FakeClock(rng.exponential(10.0, 5000)), nothing, 1, make_rule(max_samples=100))
+    assert not result.settled
+    assert len(result.device_ms) == 100
+    assert "after 100 samples (target ±0.5%)" in result.reason
+
+
+def test_time_limit_is_not_overrun_by_a_growing_window():
+    """Samples of 1 s and a limit of 30 s: at most one sample past the limit."""
+    rng = np.random.default_rng(0)
+    result = sample(FakeClock(1000 * rng.lognormal(0, 0.3, 500)), nothing, 1, make_rule(max_seconds=30.0))
+    assert 30.0 <= sum(result.device_ms) / 1000 <= 33.0
+
+
+def test_half_width_equals_scipy_for_independent_samples():
+    """Tukey-McLaughlin interval as in scipy.stats.mstats, for a series without positive autocorrelation."""
+    values = np.array([10.0, 12.0] * 20) + np.linspace(0, 0.1, 40)  # alternating: lag-1 autocorrelation is negative
+    low, high = mstats.trimmed_mean_ci(values, limits=(0.1, 0.1), alpha=0.05)
+    expected = 100 * (high - low) / 2 / stats.trim_mean(values, 0.1)
+    assert half_width_percent(values, T_975) == pytest.approx(expected, rel=1e-9)
+
+
+def test_half_width_of_too_few_samples_is_infinite():
+    """Two values say nothing about their spread."""
+    assert math.isinf(half_width_percent([1.0, 2.0], T_975))
+
+
+@pytest.mark.parametrize(
+    ("name", "draw"),
+    [
+        ("gaussian", lambda rng, n: rng.normal(10, 0.3, (n, 40))),
+        ("heavy-tailed", lambda rng, n: 10 + 0.2 * rng.standard_t(3, (n, 40))),
+    ],
+)
+def test_interval_covers_the_true_value(name, draw):
+    """Of 2,000 simulated series of 40 samples, 93 to 97% of the intervals hold the true mean (symmetric series)."""
+    series = draw(np.random.default_rng(1), 2000)
+    inside = sum(
+        abs(stats.trim_mean(row, 0.1) - 10) <= half_width_percent(row, T_975) / 100 * stats.trim_mean(row, 0.1)
+        for row in series
+    )
+    assert 0.93 <= inside / 2000 <= 0.975, name
+
+
+def test_cpu_clock_samples_add_up_to_its_wall_clock():
+    """One inference ends where the next begins; no time is lost between them."""
+    window = CpuClock().window(lambda: sum(range(1000)), 50)
+    assert len(window.samples_ms) == 50
+    assert sum(window.samples_ms) == pytest.approx(window.wall_ms, rel=1e-9)

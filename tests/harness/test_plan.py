@@ -1,0 +1,81 @@
+"""What is planned, and how bad settings are refused."""
+
+import pytest
+
+from harness.config import BenchConfig, check_run_id, parse_contender
+from harness.plan import drop_done, plan_groups
+
+
+def test_every_combination_is_planned_once_with_batches_ascending():
+    """Groups by size and contender, batch sizes sorted and without repetitions."""
+    config = BenchConfig(backends=["pytorch", "onnx_runtime"], batch_sizes=[8, 1, 8])
+    groups = list(plan_groups(config, [384, 224]))
+    assert [(g.first.image_size, g.first.backend) for g in groups] == [
+        (224, "pytorch"),
+        (224, "onnx_runtime"),
+        (384, "pytorch"),
+        (384, "onnx_runtime"),
+    ]
+    assert [[job.batch_size for job in g.jobs] for g in groups] == [[1, 8]] * 4
+
+
+def test_later_rounds_repeat_the_plan_in_another_order():
+    """Same jobs in each round, another order, the same on every call."""
+    config = BenchConfig(rounds=2)
+    groups = list(plan_groups(config, [224, 256, 384, 512]))
+    first = [g.first for g in groups if g.first.round == 1]
+    second = [g.first for g in groups if g.first.round == 2]
+    key = lambda job: (job.image_size, job.contender)  # noqa: E731
+    assert sorted(map(key, first)) == sorted(map(key, second))
+    assert list(map(key, first)) != list(map(key, second))
+    assert groups == list(plan_groups(config, [224, 256, 384, 512]))
+
+
+def test_resuming_leaves_out_what_is_done():
+    """A group whose jobs are all done disappears; a part of a group stays."""
+    groups = list(plan_groups(BenchConfig(backends=["pytorch", "onnx_runtime"], batch_sizes=[1, 2]), [224]))
+    done = {*groups[0].jobs, groups[1].jobs[0]}
+    left = drop_done(iter(groups), done)
+    assert [g.jobs for g in left] == [(groups[1].jobs[1],)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("pytorch", ("pytorch", "eager", "fp32")),
+        ("pytorch/channels_last", ("pytorch", "channels_last", "fp32")),
+        ("pytorch/bf16", ("pytorch", "eager", "bf16")),
+        ("pytorch/channels_last/bf16", ("pytorch", "channels_last", "bf16")),
+    ],
+)
+def test_contenders_are_parsed_with_defaults(text, expected):
+    """Left out parts mean the first variant and fp32."""
+    assert parse_contender(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backends": ["caffe"]}, "--backends caffe: unknown backend; there are pytorch"),
+        ({"backends": ["pytorch/sideways"]}, "--backends pytorch/sideways: pytorch has the variants"),
+        ({"backends": ["pytorch/eager/fp12"]}, "a precision is one of"),
+        ({"backends": []}, "--backends"),
+        ({"batch_sizes": [0]}, "--batch_sizes 0: each must be at least 1"),
+        ({"image_sizes": [-5]}, "--image_sizes -5"),
+        ({"rounds": 0}, "--rounds 0"),
+        ({"min_samples": 50, "max_samples": 10}, "--max_samples 10: is under --min_samples"),
+        ({"target_percent": 0}, "--target_percent 0"),
+        ({"environments": {"caffe": "python"}}, "--environments caffe"),
+    ],
+)
+def test_bad_settings_are_refused_by_flag(changes, message):
+    """The message starts with the flag."""
+    with pytest.raises(ValueError, match=message):
+        BenchConfig(**changes)
+
+
+@pytest.mark.parametrize("run_id", ["", "../evil", "a/b", ".hidden", "x" * 200])
+def test_run_ids_cannot_leave_the_results_folder(run_id):
+    """A run id is one folder name."""
+    with pytest.raises(ValueError, match="--run_id"):
+        check_run_id(run_id)
