@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,4 +60,4 @@ def _write(path: Path, figure: Figure, **options: object) -> None:
     figure.savefig(buffer, **options)  # type: ignore[arg-type]
     temporary = path.with_suffix(path.suffix + ".part")
     temporary.write_bytes(buffer.getvalue())
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -1,4 +1,4 @@
-"""Lines over image size and over batch size. Each function: summary table in, Figure out; None when nothing was measured."""
+"""Lines over image size and over batch size: summary table in, Figure out; None when nothing was measured."""
 
 from __future__ import annotations
 

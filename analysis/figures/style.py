@@ -1,4 +1,4 @@
-"""The look shared by every figure: one colour per approach, line per precision, marker per variant, labels at line ends."""
+"""The look of every figure: a colour per approach, a line per precision, a marker per variant, labels at line ends."""
 
 from __future__ import annotations
 

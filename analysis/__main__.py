@@ -1,0 +1,104 @@
+"""`python -m analysis report | figures | tensorboard | compare`: judge what `harness` measured.
+
+Heavy libraries are imported inside the commands, so that `--help` and errors are quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser, auto_cli
+
+from analysis.load import InputError, load_run
+
+
+class OneLineParser(ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # noqa: ARG002 - the parent's signature
+        """Print the message on one line and leave with status 2."""
+        sys.stderr.write(f"python -m analysis: error: {' '.join(str(message).split())}\n")
+        self.exit(2)
+        raise AssertionError  # exit never returns; mypy cannot know
+
+
+def report(
+    run_id: str | None = None,
+    results_dir: Path = Path("results"),
+    weights_dir: Path = Path("weights"),
+    log_dir: Path = Path("lightning_logs"),
+) -> int:
+    """Write summary.csv, figures, both reports and TensorBoard events of a run.
+
+    Args:
+        run_id: Folder name of the run under results_dir; the newest run when left out.
+        results_dir: Folder of runs; the outputs go to <results_dir>/<run_id>/report/.
+        weights_dir: Folder with best_resnet18_<size>.json, for accuracy per image size.
+        log_dir: TensorBoard folder; events go to <log_dir>/bench/<run_id>/.
+    """
+    from analysis.commands import write_all  # noqa: PLC0415 - keeps --help quick
+
+    return write_all(load_run(results_dir, run_id, weights_dir), log_dir)
+
+
+def figures(run_id: str | None = None, results_dir: Path = Path("results"), weights_dir: Path = Path("weights")) -> int:
+    """Draw the figures of a run, PNG and SVG, in English and Russian.
+
+    Args:
+        run_id: Folder name of the run under results_dir; the newest run when left out.
+        results_dir: Folder of runs; figures go to <results_dir>/<run_id>/report/figures/.
+        weights_dir: Folder with best_resnet18_<size>.json, for accuracy per image size.
+    """
+    from analysis.commands import write_figures  # noqa: PLC0415 - keeps --help quick
+
+    return write_figures(load_run(results_dir, run_id, weights_dir))
+
+
+def tensorboard(
+    run_id: str | None = None,
+    results_dir: Path = Path("results"),
+    weights_dir: Path = Path("weights"),
+    log_dir: Path = Path("lightning_logs"),
+) -> int:
+    """Write a run as TensorBoard events; an earlier export of the same run is replaced.
+
+    Args:
+        run_id: Folder name of the run under results_dir; the newest run when left out.
+        results_dir: Folder of runs.
+        weights_dir: Folder with best_resnet18_<size>.json, for accuracy per image size.
+        log_dir: TensorBoard folder; events go to <log_dir>/bench/<run_id>/.
+    """
+    from analysis.commands import write_tensorboard  # noqa: PLC0415 - keeps --help quick
+
+    return write_tensorboard(load_run(results_dir, run_id, weights_dir), log_dir)
+
+
+def compare(run_a: str, run_b: str, max_slowdown: str = "3%", results_dir: Path = Path("results")) -> int:
+    """Compare two runs cell by cell. Exit status 1 when run B is really slower than max_slowdown allows, else 0.
+
+    Args:
+        run_a: Run to compare with (before).
+        run_b: Run under question (after).
+        max_slowdown: Slowdown in per cent that is let pass; beyond it counts only what the whole interval shows.
+        results_dir: Folder of runs.
+    """
+    from analysis.compare import compare_runs, parse_percent  # noqa: PLC0415 - keeps --help quick
+
+    limit = parse_percent(max_slowdown, "--max_slowdown")
+    return compare_runs(load_run(results_dir, run_a), load_run(results_dir, run_b), limit)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; answers its exit status. Bad input is one line on stderr and 2."""
+    commands: Any = {"report": report, "figures": figures, "tensorboard": tensorboard, "compare": compare}
+    try:
+        return int(auto_cli(commands, args=arguments, parser_class=OneLineParser, prog="python -m analysis"))
+    except (InputError, OSError) as error:
+        sys.stderr.write(f"python -m analysis: error: {' '.join(str(error).split())}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""What each command writes, and the short answer it prints."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from analysis.figures.draw import draw_figures
+from analysis.findings import best_per_contender
+from analysis.language import Language
+from analysis.load import InputError, Run
+from analysis.report import write_report, write_text
+from analysis.study import Study, judge
+from analysis.summary import COLUMNS
+from analysis.to_tensorboard import write_events
+
+
+def write_all(run: Run, log_dir: Path) -> int:
+    """summary.csv, columns.md, figures, reports and events; prints the answer and the paths."""
+    study = _judged(run)
+    folder = run.folder / "report"
+    write_summary(study, folder)
+    drawn = draw_figures(study.table, caption(study), folder)
+    reports = write_report(study, drawn, folder)
+    events = write_events(study, folder, log_dir)
+    print_answer(study, [folder / "summary.csv", folder / "figures", *reports, events])
+    return 0
+
+
+def write_figures(run: Run) -> int:
+    """The figures alone."""
+    study = _judged(run)
+    drawn = draw_figures(study.table, caption(study), run.folder / "report")
+    _console().print(f"{len(drawn)} figures: {run.folder / 'report' / 'figures'}", markup=False)
+    return 0
+
+
+def write_tensorboard(run: Run, log_dir: Path) -> int:
+    """The events alone; figures and the report are embedded when they were written before."""
+    events = write_events(_judged(run), run.folder / "report", log_dir)
+    _console().print(f"TensorBoard: tensorboard --logdir {events}", markup=False)
+    return 0
+
+
+def write_summary(study: Study, folder: Path) -> None:
+    """summary.csv and the meaning of its columns."""
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.StringIO()
+    study.table.to_csv(buffer, index=False, lineterminator="\n")
+    write_text(folder / "summary.csv", buffer.getvalue())
+    extra = [name for name in study.table.columns if name not in COLUMNS]
+    meanings = [f"- `{name}`: {text}" for name, text in COLUMNS.items()]
+    meanings += [f"- `{name}`: telemetry, mean over rounds; the unit is the end of the name" for name in extra]
+    write_text(folder / "columns.md", "# Columns of summary.csv\n\n" + "\n".join(meanings) + "\n")
+
+
+def caption(study: Study) -> str:
+    """Machine, clock and run: what a figure needs when it is seen alone."""
+    clocks = ", ".join(sorted({row.clock for row in study.run.rows}))
+    return f"{study.device} · {clocks} · {study.run.run_id}"
+
+
+def _judged(run: Run) -> Study:
+    if not run.rows:
+        raise InputError(f"{run.folder}: holds no rows yet; let the benchmark measure at least one job")
+    return judge(run)
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def print_answer(study: Study, paths: Iterable[Path]) -> None:
+    """Each approach at its best batch, and where everything was written."""
+    console, language = _console(), Language("en")
+    best = best_per_contender(study)
+    table = Table(title=escape(f"{study.device}: each approach at its best batch"), title_justify="left")
+    for name in ("px", "approach", "batch", "images/s", "ms/image", "speedup"):
+        table.add_column(name, justify="left" if name == "approach" else "right")
+    for line in best:
+        ratio = language.times(line["speedup"]) if pd.notna(line["speedup"]) else "—"
+        note = {"tie": " tie", "baseline": " baseline"}.get(line["verdict"], "")
+        numbers = (language.number(line["fps"]), language.number(line["ms_per_image"]), ratio + note)
+        table.add_row(str(line["image_size"]), escape(line["label"]), str(line["batch_size"]), *numbers)
+    if best:
+        console.print(table)
+    else:
+        console.print("Nothing was measured: every cell failed; the report lists the reasons.")
+    for path in paths:
+        console.print(str(path), markup=False)
