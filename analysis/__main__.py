@@ -17,7 +17,7 @@ from analysis.load import InputError, load_run
 class OneLineParser(ArgumentParser):
     """A parser whose errors are one line."""
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # noqa: ARG002 - the parent's signature
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message on one line and leave with status 2."""
         sys.stderr.write(f"python -m analysis: error: {' '.join(str(message).split())}\n")
         self.exit(2)
@@ -38,9 +38,10 @@ def report(
         weights_dir: Folder with best_resnet18_<size>.json, for accuracy per image size.
         log_dir: TensorBoard folder; events go to <log_dir>/bench/<run_id>/.
     """
-    from analysis.commands import write_all  # noqa: PLC0415 - keeps --help quick
+    run = load_run(results_dir, run_id, weights_dir)
+    from analysis.commands import write_all  # noqa: PLC0415 - keeps --help and errors quick
 
-    return write_all(load_run(results_dir, run_id, weights_dir), log_dir)
+    return write_all(run, log_dir)
 
 
 def figures(run_id: str | None = None, results_dir: Path = Path("results"), weights_dir: Path = Path("weights")) -> int:
@@ -51,9 +52,10 @@ def figures(run_id: str | None = None, results_dir: Path = Path("results"), weig
         results_dir: Folder of runs; figures go to <results_dir>/<run_id>/report/figures/.
         weights_dir: Folder with best_resnet18_<size>.json, for accuracy per image size.
     """
-    from analysis.commands import write_figures  # noqa: PLC0415 - keeps --help quick
+    run = load_run(results_dir, run_id, weights_dir)
+    from analysis.commands import write_figures  # noqa: PLC0415 - keeps --help and errors quick
 
-    return write_figures(load_run(results_dir, run_id, weights_dir))
+    return write_figures(run)
 
 
 def tensorboard(
@@ -70,9 +72,10 @@ def tensorboard(
         weights_dir: Folder with best_resnet18_<size>.json, for accuracy per image size.
         log_dir: TensorBoard folder; events go to <log_dir>/bench/<run_id>/.
     """
-    from analysis.commands import write_tensorboard  # noqa: PLC0415 - keeps --help quick
+    run = load_run(results_dir, run_id, weights_dir)
+    from analysis.commands import write_tensorboard  # noqa: PLC0415 - keeps --help and errors quick
 
-    return write_tensorboard(load_run(results_dir, run_id, weights_dir), log_dir)
+    return write_tensorboard(run, log_dir)
 
 
 def compare(run_a: str, run_b: str, max_slowdown: str = "3%", results_dir: Path = Path("results")) -> int:

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from analysis.console import plain_console
 from analysis.figures.draw import draw_figures
 from analysis.findings import best_per_contender
 from analysis.language import Language
@@ -37,14 +37,14 @@ def write_figures(run: Run) -> int:
     """The figures alone."""
     study = _judged(run)
     drawn = draw_figures(study.table, caption(study), run.folder / "report")
-    _console().print(f"{len(drawn)} figures: {run.folder / 'report' / 'figures'}", markup=False)
+    plain_console().print(f"{len(drawn)} figures: {run.folder / 'report' / 'figures'}", markup=False)
     return 0
 
 
 def write_tensorboard(run: Run, log_dir: Path) -> int:
     """The events alone; figures and the report are embedded when they were written before."""
     events = write_events(_judged(run), run.folder / "report", log_dir)
-    _console().print(f"TensorBoard: tensorboard --logdir {events}", markup=False)
+    plain_console().print(f"TensorBoard: tensorboard --logdir {events}", markup=False)
     return 0
 
 
@@ -72,13 +72,9 @@ def _judged(run: Run) -> Study:
     return judge(run)
 
 
-def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True)
-
-
 def print_answer(study: Study, paths: Iterable[Path]) -> None:
     """Each approach at its best batch, and where everything was written."""
-    console, language = _console(), Language("en")
+    console, language = plain_console(), Language("en")
     best = best_per_contender(study)
     table = Table(title=escape(f"{study.device}: each approach at its best batch"), title_justify="left")
     for name in ("px", "approach", "batch", "images/s", "ms/image", "speedup"):

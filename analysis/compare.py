@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from analysis import stats
 from analysis.cells import Cell, Key, build_cells
+from analysis.console import plain_console
 from analysis.language import Language
 from analysis.load import InputError, Run
 from analysis.names import contender_label
@@ -104,7 +104,7 @@ def _difference(a: Cell, b: Cell, machines: tuple[str, str]) -> str:
 
 
 def _print(found: list[Comparison], a: Run, b: Run, limit: float) -> None:
-    console, language = Console(highlight=False, soft_wrap=True), Language("en")
+    console, language = plain_console(), Language("en")
     table = Table(title=escape(f"Time in {b.run_id} over time in {a.run_id}"), title_justify="left")
     for name in ("px", "batch", "approach", "ratio", f"{stats.RATIO_CONFIDENCE:.0%} interval", "verdict"):
         table.add_column(name, justify="left" if name in ("approach", "verdict") else "right")

@@ -51,7 +51,8 @@ class Language:
 
     def ratio_interval(self, low: float | None, high: float | None) -> str:
         """Interval of a ratio, with the decimals that `times` uses."""
-        return self.interval(low, high, _ratio_decimals(low) if low is not None and math.isfinite(low) else None)
+        ends = [end for end in (low, high) if end is not None and math.isfinite(end)]
+        return self.interval(low, high, max(map(_ratio_decimals, ends))) if ends else MISSING
 
     def plural(self, count: int, *forms: str) -> str:
         """`5 cells`: the count with the right form. English takes (one, many), Russian (one, few, many)."""
@@ -76,4 +77,7 @@ def _decimals(value: float) -> int:
 
 
 def _ratio_decimals(value: float) -> int:
+    """Two, one for 10 and more; three next to 1, where an interval must not seem to touch 1.00 when it does not."""
+    if 0.9 < value < 1.1 and value != 1:
+        return 3
     return 2 if abs(value) < 10 else 1

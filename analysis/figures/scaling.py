@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import fixed_ticks, label_ends, panels, styles, value_axis
+from analysis.figures.style import Style, fixed_ticks, label_ends, panels, styles, value_axis
 from analysis.language import Language
 from analysis.stats import CONFIDENCE, RATIO_CONFIDENCE
 from analysis.words import FIGURE_WORDS
@@ -28,6 +28,7 @@ class Plot:
     facet: str
     low: str | None = None
     high: str | None = None
+    ticks: tuple[int, ...] = ()  # every value of x in the figure, filled in when it is drawn
 
 
 def fps_vs_size(table: pd.DataFrame, language: Language, caption: str) -> Figure | None:
@@ -87,8 +88,9 @@ def _draw(
         " · ".join([caption, *notes, *([words[hollow]] if _hollow(data, plot).any() else [])]),
     )
     looks = styles(table if everything is None else everything)
+    plot = replace(plot, ticks=tuple(sorted(int(value) for value in set(data[plot.x]))))
     for panel, value in zip(axes, values, strict=True):
-        _panel(panel, data[data[plot.facet] == value], plot, language, looks, sorted(set(data[plot.x])))
+        _panel(panel, data[data[plot.facet] == value], plot, language, looks)
     return figure
 
 
@@ -109,8 +111,8 @@ def _hollow(data: pd.DataFrame, plot: Plot) -> pd.Series:
     return data["verdict"].isin(["tie", "unknown"]) if plot.y == "speedup" else data["status"] == "unstable"
 
 
-def _panel(axes: Axes, data: pd.DataFrame, plot: Plot, language: Language, looks: dict, ticks: Sequence[float]) -> None:
-    words = FIGURE_WORDS[language.code]
+def _panel(axes: Axes, data: pd.DataFrame, plot: Plot, language: Language, looks: dict) -> None:
+    words, ticks = FIGURE_WORDS[language.code], plot.ticks
     ends = [
         _line(axes, part, plot, looks[contender], ticks) for contender, part in data.groupby("contender", sort=True)
     ]
@@ -129,13 +131,12 @@ def _panel(axes: Axes, data: pd.DataFrame, plot: Plot, language: Language, looks
 
 
 def _line(
-    axes: Axes, part: pd.DataFrame, plot: Plot, look: object, ticks: Sequence[float]
+    axes: Axes, part: pd.DataFrame, plot: Plot, style: Style, ticks: Sequence[float]
 ) -> tuple[float, float, str, str]:
-    style = look
     whole = part.set_index(plot.x).reindex(ticks)  # a missing cell breaks the line instead of being drawn through
     y = whole[plot.y].to_numpy(float)
-    colour, marker = style.colour, style.marker  # type: ignore[attr-defined]
-    axes.plot(ticks, y, color=colour, linestyle=style.line, linewidth=1.3)  # type: ignore[attr-defined]
+    colour, marker = style.colour, style.marker
+    axes.plot(ticks, y, color=colour, linestyle=style.line, linewidth=1.3)
     if plot.low and plot.high:
         low, high = (pd.to_numeric(whole[c]).to_numpy(float) for c in (plot.low, plot.high))
         bars = np.nan_to_num(np.clip(np.stack([y - low, high - y]), 0, None))
@@ -145,7 +146,7 @@ def _line(
     for mask, face in ((hollow, "white"), (~hollow, colour)):
         axes.plot(x_points[mask], y_points[mask], linestyle="", marker=marker, markersize=4, color=colour, mfc=face)
     last = int(np.argmax(x_points))
-    return float(x_points[last]), float(y_points[last]), style.label, colour  # type: ignore[attr-defined]
+    return float(x_points[last]), float(y_points[last]), style.label, colour
 
 
 def _pixel_law(axes: Axes, data: pd.DataFrame, ticks: Sequence[float], label: str) -> tuple[float, float, str, str]:

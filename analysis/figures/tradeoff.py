@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import LABEL_PT, label_ends, panels, styles, value_axis
+from analysis.figures.style import LABEL_PT, Style, label_ends, panels, styles, value_axis
 from analysis.language import Language
 from analysis.words import FIGURE_WORDS
 
@@ -38,12 +38,12 @@ def latency_vs_throughput(table: pd.DataFrame, language: Language, caption: str)
     return figure
 
 
-def _curve(axes: Axes, part: pd.DataFrame, x: str, style: object) -> tuple[float, float, str, str]:
+def _curve(axes: Axes, part: pd.DataFrame, x: str, style: Style) -> tuple[float, float, str, str]:
     part = part.sort_values("batch_size")
     xs, ys = (part[c].to_numpy(float) for c in (x, "fps"))
-    colour = style.colour  # type: ignore[attr-defined]
-    axes.plot(xs, ys, color=colour, linestyle=style.line, marker=style.marker, markersize=3.5, linewidth=1.1)  # type: ignore[attr-defined]
-    return float(xs[-1]), float(ys[-1]), style.label, colour  # type: ignore[attr-defined]
+    colour = style.colour
+    axes.plot(xs, ys, color=colour, linestyle=style.line, marker=style.marker, markersize=3.5, linewidth=1.1)
+    return float(xs[-1]), float(ys[-1]), style.label, colour
 
 
 def pareto_front(fps: np.ndarray, accuracy: np.ndarray) -> list[int]:
