@@ -79,8 +79,8 @@ def test_force_makes_again_what_is_up_to_date(exported, capsys) -> None:
 
 def test_a_model_that_answers_differently_is_not_kept(exported, capsys, monkeypatch) -> None:
     model = onnx.load(exported.onnx)
-    bias = next(entry for entry in model.graph.initializer if entry.name == "fc.bias")
-    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.1), "fc.bias"))
+    head = next(entry for entry in model.graph.initializer if entry.name == "fc.weight")
+    head.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(head) * np.float32(1.001), "fc.weight"))
     monkeypatch.setattr(pipeline, "build_onnx", lambda *_: model)
     before = exported.everything()
     assert exported.export("--to", "onnx", "--force") == 1
@@ -104,20 +104,20 @@ def test_an_interrupted_export_leaves_the_old_files_whole(exported, capsys, monk
 
 def test_weights_without_samples_get_synthetic_images_and_no_accuracy(bare, capsys, manifest_of) -> None:
     bare.samples.unlink()
-    assert bare.export("--to", "reference", "--reference_images", "20") == 0
+    assert bare.export("--to", "reference", "--reference_images", "4") == 0
     assert "accuracy cannot be told" in capsys.readouterr().out
     manifest = manifest_of(bare.reference)
-    assert (manifest["images"], manifest["labelled"], manifest["accuracy"]) == (20, False, None)
+    assert (manifest["images"], manifest["labelled"], manifest["accuracy"]) == (4, False, None)
     first = bare.reference.read_bytes()
-    assert bare.export("--to", "reference", "--reference_images", "20", "--force") == 0
+    assert bare.export("--to", "reference", "--reference_images", "4", "--force") == 0
     assert bare.reference.read_bytes() == first  # seeded
 
 
 def test_ones_own_weights_are_exported_under_their_image_size(bare, tmp_path, manifest_of) -> None:
     for suffix in (".pth", ".json"):
         shutil.copy(bare.weights.with_suffix(suffix), tmp_path / f"my{suffix}")
-    flags = ["--weights", str(tmp_path / "my.pth"), "--weights_dir", str(tmp_path / "elsewhere"), "--to", "reference"]
-    assert main(flags) == 0
+    flags = ["--weights", str(tmp_path / "my.pth"), "--weights_dir", str(tmp_path / "elsewhere")]
+    assert main([*flags, "--to", "reference", "--reference_images", "4"]) == 0
     assert manifest_of(tmp_path / "elsewhere" / "reference" / "resnet18_64.npz")["weights"] == "my.pth"
 
 

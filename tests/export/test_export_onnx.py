@@ -91,6 +91,7 @@ def test_the_manifest_tells_what_the_file_is(exported_once, manifest_of, answers
     assert manifest["parity"]["images"] == 24
     assert manifest["parity"]["top1_agreement"] == 1.0
     labels = np.load(exported_once.samples)["val_labels"]
+    assert manifest["accuracy"] == 22 / 24  # two labels are wrong on purpose
     assert manifest["accuracy"] == accuracy_score(labels, answers.argmax(1).numpy())
 
 
