@@ -7,6 +7,7 @@ from the fp32 reference are wrong; answers *as near as fp32* from a job labelled
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -53,6 +54,33 @@ def compare_logits(logits: np.ndarray, reference: np.ndarray, labels: np.ndarray
         top1_agreement=float((top == reference.argmax(axis=1)).mean()),
         accuracy=None if labels is None else float((top == labels).mean()),
     )
+
+
+# What a library may report as the input type of a convolution or matrix product, for each label.
+COMPUTE_DTYPES = {
+    "fp32": {"f32", "fp32", "float32"},
+    "tf32": {"f32", "fp32", "float32", "tf32"},
+    "fp16": {"f16", "fp16", "float16"},
+    "bf16": {"bf16", "bfloat16"},
+    "int8": {"s8", "u8", "i8", "int8", "uint8"},
+}
+
+
+def find_contradiction(executed: dict[str, Any], precision: str) -> str:
+    """Why the evidence of what ran contradicts the label; empty when it does not.
+
+    `executed["compute_dtypes"]` counts the input types of convolutions and matrix products, where the library tells.
+    fp32 must be pure; a reduced precision must be that of nine layers in ten (a first or last one may be kept in fp32).
+    """
+    if precision == "fp32" and executed.get("tf32"):
+        return "labelled fp32, but TF32 was allowed"
+    found: dict[str, int] = executed.get("compute_dtypes", {})
+    total = sum(found.values())
+    fitting = sum(count for dtype, count in found.items() if dtype in COMPUTE_DTYPES[precision])
+    if total and fitting < total * (1.0 if precision in ("fp32", "tf32") else 0.9):
+        counts = ", ".join(f"{count} {dtype}" for dtype, count in sorted(found.items()))
+        return f"labelled {precision}, but its compute layers ran as: {counts}"
+    return ""
 
 
 def find_fault(parity: Parity, precision: str) -> str:

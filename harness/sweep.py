@@ -179,8 +179,13 @@ class Sweep:
         }
 
     def _artifact(self, job: Job) -> Artifact | None:
-        """The exported file a job reads; PyTorch reads the weights themselves."""
-        return None if job.backend == "pytorch" else self.models[job.image_size].exported.get(job.precision)
+        """The exported file a job reads: INT8 has its own, other precisions are made from fp32 by the library.
+
+        PyTorch reads the weights themselves.
+        """
+        if job.backend == "pytorch":
+            return None
+        return self.models[job.image_size].exported.get("int8" if job.precision == "int8" else "fp32")
 
     def _load_command(self, job: Job) -> dict[str, Any]:
         model = self.models[job.image_size]

@@ -28,7 +28,7 @@ from harness.backends import BACKENDS
 from harness.backends.base import Backend, BackendUnavailable, Spec, UnsupportedJob
 from harness.clocks import Clock, CpuClock
 from harness.measure import StopRule, sample
-from harness.parity import compare_logits, find_fault
+from harness.parity import compare_logits, find_contradiction, find_fault
 from harness.schema import Parity
 
 PR_SET_PDEATHSIG = 1
@@ -75,7 +75,9 @@ class Worker:
         parity = self.parity = self.parity or self._check_reference(batch_size)
         own = self._check_batch(batch_size)
         checked = time.perf_counter()
-        fault = find_fault(parity, self.spec.precision) or find_fault(own, self.spec.precision)
+        executed = self.backend.executed()
+        precision = self.spec.precision
+        fault = find_fault(parity, precision) or find_fault(own, precision) or find_contradiction(executed, precision)
         cpu_before = time.process_time()
         result = sample(self.clock, self.backend.run, batch_size, self.rule)
         measured = time.perf_counter()
@@ -89,7 +91,7 @@ class Worker:
             "same_as": {"transfer_ms": "device_ms", "host_ms": "device_ms"},
             "warmup_ms": result.warmup_ms,
             "parity": asdict(parity),
-            "executed": {**self.backend.executed(), "timed_batch_rel_l2": own.rel_l2},
+            "executed": {**executed, "timed_batch_rel_l2": own.rel_l2},
             "build_ms": self.backend.build_ms(),
             "gpu_memory_mb": self.backend.gpu_memory_mb(),
             "cpu_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000 * 1.024,  # KiB

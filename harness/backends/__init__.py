@@ -11,6 +11,7 @@ class Entry(NamedTuple):
 
 
 BACKENDS = {
-    "pytorch": Entry("harness.backends.pytorch:PyTorchBackend", ("eager", "channels_last")),
+    "pytorch": Entry("harness.backends.pytorch:PyTorchBackend", ("eager", "channels_last", "compile")),
     "onnx_runtime": Entry("harness.backends.onnx_runtime:OnnxRuntimeBackend", ("default",)),
+    "openvino": Entry("harness.backends.openvino:OpenVinoBackend", ("default",)),
 }
