@@ -169,7 +169,7 @@ class Sweep:
             "started_at": started_at,
             "job": asdict(job),
             "device": self.machine["device"],
-            "clock": "cpu",
+            "clock": "cuda_events" if self.machine["kind"] == "cuda" else "cpu",
             "artifact": used.path.name,
             "artifact_sha256": used.sha256,
             "artifact_bytes": used.path.stat().st_size,

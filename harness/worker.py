@@ -26,7 +26,7 @@ import numpy as np
 
 from harness.backends import BACKENDS
 from harness.backends.base import Backend, BackendUnavailable, Spec, UnsupportedJob
-from harness.clocks import Clock, CpuClock
+from harness.clocks import Clock, make_clock
 from harness.measure import StopRule, sample
 from harness.parity import compare_logits, find_contradiction, find_fault
 from harness.schema import Parity
@@ -39,7 +39,7 @@ class Worker:
     """State between two commands: the loaded backend and its reference images."""
 
     def __init__(self) -> None:
-        self.clock: Clock = CpuClock()
+        self.clock: Clock
         self.backend: Backend
         self.spec: Spec
         self.parity: Parity | None = None
@@ -49,6 +49,7 @@ class Worker:
         spec = command["spec"]
         paths = {name: Path(spec[name]) if spec[name] else None for name in ("weights", "artifact")}
         self.spec = Spec(**{**spec, **paths})
+        self.clock = make_clock(self.spec.device)
         self.rule = StopRule(**{**command["rule"], "t_975": tuple(command["rule"]["t_975"])})
         start = time.perf_counter()
         module, _, name = BACKENDS[command["backend"]].target.partition(":")
@@ -88,7 +89,7 @@ class Worker:
             "reason": fault or result.reason,
             "samples": {"device_ms": result.device_ms, "throughput_fps": result.throughput_fps},
             # on a CPU the images are already where they are used, and `run` returns when the work is done
-            "same_as": {"transfer_ms": "device_ms", "host_ms": "device_ms"},
+            "same_as": {"transfer_ms": "device_ms", "host_ms": "device_ms"} if self.spec.device == "cpu" else {},
             "warmup_ms": result.warmup_ms,
             "parity": asdict(parity),
             "executed": {**executed, "timed_batch_rel_l2": own.rel_l2},

@@ -11,7 +11,8 @@ import torch
 from harness.backends.base import Backend, BackendUnavailable, Spec, UnsupportedJob
 from harness.backends.onednn import trace_kernels
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+OFFERED = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "tf32", "fp16", "bf16")}
 
 
 class PyTorchBackend(Backend):
@@ -19,15 +20,17 @@ class PyTorchBackend(Backend):
 
     def load(self, spec: Spec) -> None:
         """See Backend."""
-        if spec.precision not in DTYPES:
-            raise UnsupportedJob(f"pytorch on {spec.device} offers {', '.join(DTYPES)}, not {spec.precision}")
+        if spec.precision not in OFFERED[spec.device]:
+            raise UnsupportedJob(f"pytorch on {spec.device} offers {', '.join(OFFERED[spec.device])}")
         if spec.device == "cuda" and not torch.cuda.is_available():
             raise BackendUnavailable("torch sees no CUDA device")
         import torchvision.models  # noqa: PLC0415 - counted as loading, and not needed to say `unsupported`
 
         torch.set_num_threads(spec.threads)
-        torch.set_float32_matmul_precision("highest")
-        torch.backends.cudnn.allow_tf32 = False
+        tf32 = spec.precision == "tf32"
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cudnn.benchmark = True
         self.spec = spec
         self.dtype = DTYPES[spec.precision]
         self.memory_format = torch.contiguous_format if spec.variant == "eager" else torch.channels_last
@@ -69,6 +72,10 @@ class PyTorchBackend(Backend):
         """Compile time of the bound batch size."""
         found = self.compiled.get(len(self.images))
         return found[1] if found else None
+
+    def gpu_memory_mb(self) -> float | None:
+        """Peak of torch's allocator."""
+        return torch.cuda.max_memory_allocated() / 1e6 if self.spec.device == "cuda" else None
 
     def executed(self) -> dict[str, Any]:
         """See Backend. On a CPU the kernels come from oneDNN's own trace of one more inference."""

@@ -1,0 +1,68 @@
+"""The CUDA clock on a fake GPU: one stream that runs ahead of nobody, with times known exactly."""
+
+import pytest
+
+from harness.clocks import CudaEventClock
+
+
+class FakeCuda:
+    """A GPU with one stream. The host needs `launch_ms` to enqueue an inference, the device `kernel_ms` to run it."""
+
+    def __init__(self, launch_ms, kernel_ms):
+        self.host_ms = self.device_ms = 0.0
+        self.launch_ms, self.kernel_ms = launch_ms, kernel_ms
+        self.ahead = self.most_ahead = 0
+
+    def run(self):
+        self.host_ms += self.launch_ms
+        self.device_ms = max(self.device_ms, self.host_ms) + self.kernel_ms
+        self.ahead += 1
+        self.most_ahead = max(self.most_ahead, self.ahead)
+
+    def synchronize(self):
+        self.host_ms = max(self.host_ms, self.device_ms)
+        self.ahead = 0
+
+    def Event(self, enable_timing):  # noqa: N802 - torch's name
+        cuda = self
+
+        class Event:
+            def record(self):
+                self.at_ms = max(cuda.device_ms, cuda.host_ms)
+
+            def synchronize(self):
+                cuda.host_ms = max(cuda.host_ms, self.at_ms)
+                cuda.ahead -= 1
+
+            def elapsed_time(self, end):
+                return end.at_ms - self.at_ms
+
+        return Event()
+
+
+def make_clock(cuda, **options):
+    clock = CudaEventClock(cuda, **options)
+    clock.now_ms = lambda: cuda.host_ms
+    return clock
+
+
+def test_device_bound_inferences_are_timed_exactly():
+    """Launch 0.1 ms, kernel 2 ms: every sample is 2 ms, the first too, and throughput is that of the device."""
+    cuda = FakeCuda(0.1, 2.0)
+    window = make_clock(cuda).window(cuda.run, 10)
+    assert window.samples_ms == [pytest.approx(2.0)] * 10
+    assert window.wall_ms == pytest.approx(20.0, rel=0.01)
+
+
+def test_launch_bound_inferences_are_timed_with_their_gaps():
+    """Launch 1 ms, kernel 0.2 ms: the device waits for the host, and each sample is the launch's 1 ms."""
+    cuda = FakeCuda(1.0, 0.2)
+    window = make_clock(cuda).window(cuda.run, 10)
+    assert window.samples_ms == [pytest.approx(1.0)] * 10
+
+
+def test_the_host_runs_ahead_by_a_bounded_queue():
+    """1,000 enqueued inferences would hold memory and hide a hang."""
+    cuda = FakeCuda(0.001, 1.0)
+    make_clock(cuda, queue=8).window(cuda.run, 100)
+    assert cuda.most_ahead <= 10
