@@ -3,9 +3,9 @@
 A scene is a 512 px canvas with a smooth background, clutter, uneven light and one object. Its class is a pair:
 
 * the object's **kind** (disc, square, triangle, ring, cross): coarse, visible at any image size;
-* its **grain** (stripes along rows or along columns): the stripe period is log-distributed from 2.4 to 9.6 canvas
-  pixels. A stripe survives down-sampling to `image_size` only while its period is longer than about two of the smaller
-  image's pixels, so the share of scenes whose grain can be seen grows with the image size.
+* its **grain**, stripes along the rows or along the columns, with a period drawn from one of PERIOD_BANDS_PX. Stripes
+  survive down-sampling to `image_size` only while their period is longer than about two of the smaller image's pixels:
+  the finest band, 40% of the scenes, is gone at 224 px and there at 384 px.
 
 Every scene is a function of (seed, split, index) alone: the same in every process and at every epoch, and the same
 canvas at every image size.
@@ -27,36 +27,38 @@ GRAINS = ("rows", "columns")
 CLASSES = tuple(f"{kind}_{grain}" for kind in KINDS for grain in GRAINS)
 SPLITS = ("train", "val", "test")
 
-FINEST_PERIOD_PX = 2.4
-PERIOD_OCTAVES = 2.0
-GRAIN_CONTRAST = 26.0  # peak deviation of the stripes, in grey levels of 255
-SENSOR_NOISE = 4.0  # standard deviation after down-sampling, in grey levels of 255
+PERIOD_BANDS_PX = ((2.4, 2.9), (4.5, 6.0), (9.0, 16.0))  # of the stripes, in canvas pixels
+BAND_SHARES = (0.4, 0.3, 0.3)
+GRAIN_CONTRAST = 40.0  # peak deviation of the stripes, in grey levels of 255
+SENSOR_NOISE = 4.0  # standard deviation, added after down-sampling, in grey levels of 255
 
 Float = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
 
 
-def render_scene(seed: int, split: str, index: int, period_px: float | None = None) -> npt.NDArray[np.uint8]:
-    """One canvas, uint8 (512, 512, 3). Its class is `index % 10`, an index into CLASSES.
+def render_scene(seed: int, split: str, index: int, period_px: float | None = None) -> Pixels:
+    """One canvas, uint8 (3, 512, 512). Its class is `index % 10`, an index into CLASSES.
 
     `period_px` overrides the stripe period (canvas pixels) and leaves everything else as it was.
     """
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
     kind, grain = divmod(index % len(CLASSES), len(GRAINS))
-    drawn_period_px = FINEST_PERIOD_PX * 2 ** (PERIOD_OCTAVES * rng.random() ** 2)
+    drawn_period_px = rng.uniform(*PERIOD_BANDS_PX[rng.choice(len(BAND_SHARES), p=BAND_SHARES)])
     canvas = _background(rng)
-    for _ in range(rng.integers(5, 10)):
+    for _ in range(rng.integers(4, 9)):
         _draw_clutter(canvas, rng)
-    _draw_object(canvas, rng, kind, grain, period_px or drawn_period_px)
+    _draw_object(canvas, rng, kind, GRAINS[grain], period_px or drawn_period_px)
     canvas *= _light(rng)
     return np.clip(canvas, 0, 255, out=canvas).astype(np.uint8)
 
 
-def downsample(canvas: npt.NDArray[np.uint8], image_size: int) -> torch.Tensor:
-    """Canvas (H, W, 3) -> uint8 (3, image_size, image_size) through an anti-aliasing (triangle) filter."""
-    image = torch.from_numpy(canvas).permute(2, 0, 1)[None]
-    if image_size != canvas.shape[0]:
-        image = functional.interpolate(image, size=(image_size, image_size), mode="bilinear", antialias=True)
-    return image[0]
+def downsample(canvas: Pixels, image_size: int) -> torch.Tensor:
+    """Canvas (3, H, W) -> uint8 (3, image_size, image_size) through an anti-aliasing (triangle) filter."""
+    image = torch.from_numpy(canvas)
+    if image_size == canvas.shape[-1]:
+        return image
+    size = (image_size, image_size)
+    return functional.interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]
 
 
 class BuiltinScenes(Dataset[tuple[torch.Tensor, int]]):
@@ -69,54 +71,37 @@ class BuiltinScenes(Dataset[tuple[torch.Tensor, int]]):
         return self.images
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        image = downsample(render_scene(self.seed, self.split, index), self.image_size).permute(1, 2, 0).numpy()
-        rng = np.random.default_rng((self.seed, SPLITS.index(self.split), index, self.image_size))
-        noisy = np.clip(image + _noise_tile(rng, self.image_size), 0, 255).astype(np.uint8)
-        return torch.from_numpy(noisy).permute(2, 0, 1).contiguous(), index % len(CLASSES)
+        size = self.image_size
+        image = downsample(render_scene(self.seed, self.split, index), size).numpy()
+        bank = _noise(max(1024, 2 * size))
+        rng = np.random.default_rng((self.seed, SPLITS.index(self.split), index, size))
+        top, left = rng.integers(0, bank.shape[-1] - size, 2)
+        noisy = image + bank[:, top : top + size, left : left + size]
+        return torch.from_numpy(np.clip(noisy, 0, 255, out=noisy).astype(np.uint8)), index % len(CLASSES)
 
 
 @cache
-def _coordinates() -> tuple[Float, Float]:
-    """Row and column numbers of the canvas as (512, 1) and (1, 512)."""
-    line = np.arange(CANVAS_PX, dtype=np.float32)
-    return line[:, None], line[None, :]
+def _noise(side_px: int) -> npt.NDArray[np.int16]:
+    """One fixed field (3, side_px, side_px) to cut windows from: fresh normals would take longer than the scene."""
+    return np.random.default_rng(0).normal(0.0, SENSOR_NOISE, (3, side_px, side_px)).round().astype(np.int16)
 
 
 @cache
-def _noise() -> npt.NDArray[np.int16]:
-    noise = np.random.default_rng(0).normal(0.0, SENSOR_NOISE, (1024, 1024, 3))
-    return noise.round().astype(np.int16)
-
-
-def _noise_tile(rng: np.random.Generator, size: int) -> npt.NDArray[np.int16]:
-    """A (size, size, 3) window into one fixed noise field: drawing fresh normals would take longer than the scene."""
-    bank = _noise()
-    top, left = rng.integers(0, bank.shape[0], 2)
-    rows, columns = (np.arange(size) + top) % bank.shape[0], (np.arange(size) + left) % bank.shape[1]
-    return bank.take(rows, axis=0).take(columns, axis=1)
-
-
-@cache
-def _interpolation(knots: int) -> Float:
-    """(512, knots): weights of linear interpolation from `knots` values to the canvas."""
-    position = np.linspace(0, knots - 1, CANVAS_PX, dtype=np.float32)
-    return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(knots, dtype=np.float32)))
+def _line() -> Float:
+    return np.arange(CANVAS_PX, dtype=np.float32)
 
 
 def _background(rng: np.random.Generator) -> Float:
-    weights = _interpolation(5)
-    knots = rng.uniform(40, 200, (5, 5, 1)) + rng.normal(0, 22, (5, 5, 3))
-    wide = np.tensordot(weights, knots.astype(np.float32), 1)  # (512, 5, 3)
-    return np.ascontiguousarray(np.einsum("ikc,jk->ijc", wide, weights, optimize=True))
+    """Smooth colours, (3, 512, 512)."""
+    knots = torch.from_numpy((rng.uniform(40, 200, (1, 5, 5)) + rng.normal(0, 18, (3, 5, 5))).astype(np.float32))
+    return functional.interpolate(knots[None], size=CANVAS_PX, mode="bilinear", align_corners=True)[0].numpy()
 
 
 def _light(rng: np.random.Generator) -> Float:
-    """A gradient of the light over the canvas, (512, 512, 1), between about 0.6 and 1.25."""
-    rows, columns = _coordinates()
-    angle, strength, level = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.25), rng.uniform(0.8, 1.1)
-    slope = np.float32(2 * strength / CANVAS_PX)
-    light = level + slope * (np.sin(angle) * (rows - CANVAS_PX / 2) + np.cos(angle) * (columns - CANVAS_PX / 2))
-    return light.astype(np.float32)[..., None]
+    """A gradient of the light over the canvas, (512, 512), between about 0.6 and 1.3."""
+    angle, strength, level = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.25), rng.uniform(0.85, 1.1)
+    slope = _line() * np.float32(2 * strength / CANVAS_PX) - np.float32(strength)
+    return (slope * np.float32(np.sin(angle)))[:, None] + (slope * np.float32(np.cos(angle)) + np.float32(level))
 
 
 def _inside(kind: str, x: Float, y: Float) -> npt.NDArray[np.bool_]:
@@ -125,58 +110,56 @@ def _inside(kind: str, x: Float, y: Float) -> npt.NDArray[np.bool_]:
         return x * x + y * y < 1
     if kind == "ring":
         squared = x * x + y * y
-        return (squared < 1) & (squared > 0.3)
+        return (squared < 1) & (squared > 0.25)
+    x_size, y_size = abs(x), abs(y)
     if kind == "square":
-        return np.maximum(abs(x), abs(y)) < 0.85
+        return np.maximum(x_size, y_size) < 0.85
     if kind == "triangle":
-        return (y < 0.6) & (abs(x) * 1.73 - y < 1.1)
-    return (np.minimum(abs(x), abs(y)) < 0.3) & (np.maximum(abs(x), abs(y)) < 1)
+        return (y < 0.6) & (x_size * 1.73 - y < 1.1)
+    return (np.minimum(x_size, y_size) < 0.33) & (np.maximum(x_size, y_size) < 1)
 
 
-def _window(rng: np.random.Generator, radius_px: float, margin_px: float) -> tuple[slice, slice, float, float]:
-    """Where a shape goes: its bounding box and its centre (row, column), `margin_px` or more inside the canvas."""
-    row, column = rng.uniform(margin_px, CANVAS_PX - margin_px, 2)
-    reach = radius_px * 1.3
-    top, left = max(0, int(row - reach)), max(0, int(column - reach))
-    return slice(top, int(row + reach) + 1), slice(left, int(column + reach) + 1), row, column
+class _Placed:
+    """A shape's bounding box on the canvas, with the coordinates inside it."""
 
-
-def _local(rows: Float, columns: Float, radius_px: float, tilt: float) -> tuple[Float, Float]:
-    cosine, sine = np.float32(np.cos(tilt) / radius_px), np.float32(np.sin(tilt) / radius_px)
-    return columns * cosine + rows * sine, rows * cosine - columns * sine
+    def __init__(self, rng: np.random.Generator, kind: str, radius_px: float, margin_px: float, tilt: float) -> None:
+        row, column = rng.uniform(margin_px, CANVAS_PX - margin_px, 2)
+        reach = 1.2 * radius_px
+        self.box = tuple(slice(max(0, int(at - reach)), int(at + reach) + 1) for at in (row, column))
+        self.rows = _line()[self.box[0]] - np.float32(row)
+        self.columns = _line()[self.box[1]] - np.float32(column)
+        cosine, sine = np.float32(np.cos(tilt) / radius_px), np.float32(np.sin(tilt) / radius_px)
+        self.x = (self.rows * sine)[:, None] + self.columns * cosine
+        self.y = (self.rows * cosine)[:, None] - self.columns * sine
+        self.mask = _inside(kind, self.x, self.y)
 
 
 def _draw_clutter(canvas: Float, rng: np.random.Generator) -> None:
-    radius_px = rng.uniform(12, 40)
-    box_rows, box_columns, row, column = _window(rng, radius_px, 0)
-    rows, columns = (grid[..., :] - centre for grid, centre in zip(_coordinates(), (row, column), strict=True))
-    x, y = _local(
-        rows[box_rows].astype(np.float32), columns[:, box_columns].astype(np.float32), radius_px, rng.uniform(0, 6.3)
-    )
-    mask = _inside(KINDS[rng.integers(len(KINDS))], x, y)
-    canvas[box_rows, box_columns][mask] = rng.uniform(30, 220) + rng.normal(0, 40, 3)
+    kind = KINDS[rng.integers(len(KINDS))]
+    placed = _Placed(rng, kind, rng.uniform(10, 36), 0, rng.uniform(0, 6.3))
+    for channel, level in zip(canvas, rng.uniform(30, 220) + rng.normal(0, 30, 3), strict=True):
+        channel[placed.box][placed.mask] = level
 
 
-def _draw_object(canvas: Float, rng: np.random.Generator, kind: int, grain: int, period_px: float) -> None:
-    radius_px = rng.uniform(100, 165)
-    box_rows, box_columns, row, column = _window(rng, radius_px, radius_px * 0.9)
-    all_rows, all_columns = _coordinates()
-    rows, columns = all_rows[box_rows] - np.float32(row), all_columns[:, box_columns] - np.float32(column)
-    x, y = _local(rows, columns, radius_px, rng.uniform(-0.5, 0.5))
-    mask = _inside(KINDS[kind], x, y)
-    lean = np.float32(rng.uniform(-0.15, 0.15))
-    along = (rows + lean * columns) if GRAINS[grain] == "rows" else (columns + lean * rows)
-    stripes = np.sin(along * np.float32(2 * np.pi / period_px) + np.float32(rng.uniform(0, 2 * np.pi)))
-    contrast = GRAIN_CONTRAST * rng.uniform(0.75, 1.25)
-    shade = (1 + 0.15 * x) * 0.9
-    colour = _colour(rng, kind)
-    patch = shade[..., None] * colour + np.float32(contrast) * stripes[..., None]
-    np.copyto(canvas[box_rows, box_columns], patch, where=mask[..., None])
+def _draw_object(canvas: Float, rng: np.random.Generator, kind: int, grain: str, period_px: float) -> None:
+    radius_px = rng.uniform(110, 170)
+    placed = _Placed(rng, KINDS[kind], radius_px, 0.9 * radius_px, rng.uniform(-0.4, 0.4))
+    lean, phase = rng.uniform(-0.15, 0.15), rng.uniform(0, 2 * np.pi)
+    contrast = GRAIN_CONTRAST * rng.uniform(0.8, 1.2)
+    along_rows, along_columns = (1.0, lean) if grain == "rows" else (lean, 1.0)
+    row_phase = (placed.rows * (along_rows * 2 * np.pi / period_px) + phase).astype(np.float32)[:, None]
+    column_phase = (placed.columns * (along_columns * 2 * np.pi / period_px)).astype(np.float32)
+    # sin(a + b) from the sines and cosines of rows and of columns: none has to be computed per pixel.
+    stripes = np.sin(row_phase) * (contrast * np.cos(column_phase)).astype(np.float32)
+    stripes += np.cos(row_phase) * (contrast * np.sin(column_phase)).astype(np.float32)
+    shade = 0.95 + np.float32(0.12) * placed.x
+    for channel, level in zip(canvas, _colour(rng, kind), strict=True):
+        np.copyto(channel[placed.box], shade * level + stripes, where=placed.mask)
 
 
 def _colour(rng: np.random.Generator, kind: int) -> Float:
     """RGB (3,): each kind has a usual hue, from which single objects stray."""
-    hue = kind / len(KINDS) + rng.normal(0, 0.06)
+    hue = kind / len(KINDS) + rng.normal(0, 0.05)
     wheel = 0.5 + 0.5 * np.cos(2 * np.pi * (hue - np.array([0, 1 / 3, 2 / 3])))
-    saturation = rng.uniform(0.35, 0.8)
-    return (rng.uniform(130, 200) * (1 - saturation + saturation * wheel)).astype(np.float32)
+    saturation = rng.uniform(0.4, 0.85)
+    return (rng.uniform(150, 210) * (1 - saturation + saturation * wheel)).astype(np.float32)

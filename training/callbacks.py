@@ -7,9 +7,10 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-import lightning as L
 import torch
 import torchvision
+from lightning import Callback, LightningModule, Trainer
+from lightning import __version__ as lightning_version
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
@@ -19,7 +20,7 @@ from training.classifier import MEAN, STD, Classifier
 from training.errors import TrainingError
 
 
-class Throughput(L.Callback):
+class Throughput(Callback):
     """Images per second of the training step, and the share of time spent waiting for data."""
 
     def __init__(self) -> None:
@@ -27,20 +28,18 @@ class Throughput(L.Callback):
         self._ready_at: float | None = None
         self._started_at = 0.0
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The first batch of an epoch waits for the workers to start: not counted."""
         self._ready_at = None
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """The batch is here: what passed since the last step was waiting."""
         self._started_at = time.perf_counter()
         if self._ready_at is not None:
             self.wait_s += self._started_at - self._ready_at
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """The step is done."""
         self._ready_at = time.perf_counter()
@@ -59,29 +58,27 @@ class Throughput(L.Callback):
         return self.wait_s / (self.wait_s + self.step_s) if self.step_s else 0.0
 
 
-class SampleGrid(L.Callback):
+class SampleGrid(Callback):
     """One grid of training images in TensorBoard, as the network sees them."""
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Only the very first batch."""
         writer = getattr(trainer.logger, "experiment", None)
         if trainer.global_step == 0 and isinstance(writer, SummaryWriter):
             writer.add_image("train/images", make_grid(batch[0][:16].cpu(), nrow=4), 0)
 
 
-class PlainProgress(L.Callback):
+class PlainProgress(Callback):
     """One line per epoch, for output that is not a terminal."""
 
     def __init__(self) -> None:
         self._started_at = time.perf_counter()
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start of the clock for the time left."""
         self._started_at = time.perf_counter()
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Where training stands."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
@@ -96,7 +93,7 @@ class PlainProgress(L.Callback):
         )
 
 
-class BestWeights(L.Callback):
+class BestWeights(Callback):
     """Writes the weights with the best validation accuracy when training ends, and says where they are."""
 
     def __init__(self, throughput: Throughput) -> None:
@@ -113,18 +110,18 @@ class BestWeights(L.Callback):
         """Resume."""
         self.val_loss = state_dict["val_loss"]
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the loss: ModelCheckpoint keeps the accuracy only."""
         if "val/loss" in trainer.callback_metrics:
             self.val_loss[trainer.current_epoch] = float(trainer.callback_metrics["val/loss"])
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Time the loader while nothing else runs."""
         assert isinstance(pl_module, Classifier)  # noqa: S101 - for the type checker
         self.loader_images_per_s = pl_module.images.time_loading()
         self._started_at = time.perf_counter()
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Raises TrainingError when no validation ran."""
         assert isinstance(pl_module, Classifier)  # noqa: S101 - for the type checker
         keeper = trainer.checkpoint_callback
@@ -172,5 +169,5 @@ def describe(model: Classifier, keeper: ModelCheckpoint, epoch: int, val_loss: f
         fit_s=round(fit_s, 2),
         device=torch.cuda.get_device_name() if model.device.type == "cuda" else platform.processor() or "cpu",
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions={"torch": torch.__version__, "torchvision": torchvision.__version__, "lightning": L.__version__},
+        versions={"torch": torch.__version__, "torchvision": torchvision.__version__, "lightning": lightning_version},
     )

@@ -125,7 +125,7 @@ def load_metadata(path: Path) -> Metadata:
         ) from None
     if metadata.format != FORMAT or metadata.arch != ARCH:
         raise CheckpointError(
-            f"{file}: format {metadata.format!r}, network {metadata.arch!r}; this program reads {FORMAT}, {ARCH}; {mend}"
+            f"{file}: format {metadata.format!r} of {metadata.arch!r}; this program reads {FORMAT} of {ARCH!r}; {mend}"
         )
     if len(metadata.classes) != metadata.num_classes or not 0.0 <= metadata.accuracy <= 1.0:
         raise CheckpointError(f"{file}: classes, num_classes or accuracy contradict each other; {mend}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-import lightning as L
 import torch
+from lightning import LightningModule
 from torch import nn
 from torch.nn import functional
 from torchmetrics.classification import MulticlassAccuracy
@@ -21,7 +21,7 @@ from training.schedule import warmup_cosine
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's weights expect
 
 
-class Classifier(L.LightningModule):
+class Classifier(LightningModule):
     """ResNet-18 trained with cross-entropy, warm-up and cosine decay.
 
     Args:
@@ -37,8 +37,12 @@ class Classifier(L.LightningModule):
         weights_dir: Set by --weights_dir.
     """
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(
         self,
+        *,
         optimizer: Literal["sgd", "adamw"] = "sgd",
         learning_rate: float = 0.05,
         momentum: float = 0.9,
@@ -114,7 +118,7 @@ class Classifier(L.LightningModule):
         images, labels = batch
         logits = self(images)
         loss = functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-        accuracy = self.accuracy[f"{split}_"]
+        accuracy = cast(MulticlassAccuracy, self.accuracy[f"{split}_"])
         accuracy(logits, labels)
         self.log_dict(
             {f"{split}/loss": loss, f"{split}/accuracy": accuracy}, on_step=False, on_epoch=True, batch_size=len(labels)

@@ -7,19 +7,21 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-import lightning as L
 import numpy as np
 import torch
+from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.transforms import v2
 
-from training.datasets import SOURCES, Splits, open_builtin, open_folder, open_torchvision
+from training.datasets import SOURCES, open_builtin, open_torchvision
 from training.errors import TrainingError
+from training.folder import open_folder
+from training.splits import Splits
 
 SMALLEST_PX = 16
 
 
-class ImageDataModule(L.LightningDataModule):
+class ImageDataModule(LightningDataModule):
     """Training, validation and test images as uint8 (N, 3, S, S) with class indices.
 
     Args:
@@ -44,6 +46,7 @@ class ImageDataModule(L.LightningDataModule):
 
     def __init__(
         self,
+        *,
         image_size: int = 224,
         source: str = "builtin",
         root: Path | None = None,
@@ -147,7 +150,7 @@ class ImageDataModule(L.LightningDataModule):
         )
 
     def draw_samples(self, val_count: int = 128, train_count: int = 64) -> dict[str, np.ndarray[Any, Any]]:
-        """Seeded, un-augmented images: `val_images` uint8 (n, 3, S, S), `val_labels` int64 (n,), `train_...` likewise."""
+        """Seeded, not augmented: `val_images` uint8 (n, 3, S, S), `val_labels` int64 (n,); `train_...` likewise."""
         samples = {}
         for split, dataset, count in (("val", self.opened.val, val_count), ("train", self.opened.train, train_count)):
             generator = torch.Generator().manual_seed(self.seed)
