@@ -5,6 +5,7 @@ Standard library only (CUDA events come from torch, when there is a GPU), Python
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import time
 from collections.abc import Callable
@@ -69,9 +70,7 @@ class CudaEventClock:
 
     name = "cuda_events"
 
-    def __init__(self, cuda: Any = None, queue: int = 32) -> None:
-        if cuda is None:
-            import torch.cuda as cuda  # noqa: PLC0415, PLR0402 - only where there is a GPU
+    def __init__(self, cuda: Any, queue: int = 32) -> None:
         self.cuda = cuda
         self.queue = queue
 
@@ -98,4 +97,4 @@ class CudaEventClock:
 
 def make_clock(device: str) -> Clock:
     """The clock of a device kind, "cpu" or "cuda"."""
-    return CudaEventClock() if device == "cuda" else CpuClock()
+    return CudaEventClock(importlib.import_module("torch.cuda")) if device == "cuda" else CpuClock()

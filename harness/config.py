@@ -32,6 +32,9 @@ class BenchConfig:
         max_warmup_seconds: Longest warm-up of a job, in s.
         reference_images: Validation images each worker must answer correctly before it is timed.
         job_timeout_s: Longest wait for a worker's answer, in s; then it is stopped and the row says `timeout`.
+        self_check: Measure the first contender at the smallest size a second time, at the end, as if it were another
+            one: the two must come out equal.
+        strict: Stop when other processes use the machine, instead of warning.
         environments: Python interpreter by backend, for backends that live in another environment, e.g.
             `{torch_trt: .venv-tensorrt/bin/python}`.
     """
@@ -52,6 +55,8 @@ class BenchConfig:
     max_warmup_seconds: float = 5.0
     reference_images: int = 128
     job_timeout_s: float = 600.0
+    self_check: bool = True
+    strict: bool = False
     environments: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.config import BenchConfig
-from harness.schema import Job
+from harness.schema import AGAIN, Job
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Group:
 
 
 def plan_groups(config: BenchConfig, image_sizes: list[int]) -> Iterator[Group]:
-    """Groups of every round.
+    """Groups of every round, each ended by the self-check.
 
     The first round goes by size and contender as configured, later ones in an order shuffled by the
     round's number, so that drift of the machine does not always meet the same contender.
@@ -36,6 +36,10 @@ def plan_groups(config: BenchConfig, image_sizes: list[int]) -> Iterator[Group]:
             random.Random(number).shuffle(order)  # noqa: S311 - an order, not a secret
         for size, contender in order:
             yield Group(tuple(Job(*contender, size, batch, number) for batch in batch_sizes))
+        if config.self_check:
+            backend, variant, precision = config.contenders[0]
+            again = (backend, variant + AGAIN, precision, min(image_sizes))
+            yield Group(tuple(Job(*again, batch, number) for batch in batch_sizes))
 
 
 def drop_done(groups: Iterator[Group], done: set[Job]) -> list[Group]:

@@ -54,3 +54,14 @@ def format_seconds(seconds: float) -> str:
     """`75` -> `1 min 15 s`."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def print_time_sheet(sheet: dict[str, float]) -> None:
+    """Where the time of this call went, and what the parent process used of it."""
+    parts = ", ".join(
+        f"{name.replace('_', ' ')} {sheet[name]:.0f} s"
+        for name in ("measuring", "warm_up", "parity", "loading", "importing", "other")
+    )
+    overhead = sheet["wall"] / max(sheet["measuring"] + sheet["warm_up"], 1e-9)
+    print(f"Time: {format_seconds(sheet['wall'])} = {parts} ({overhead:.2f} x the timed windows).")
+    print(f"The parent process used {100 * sheet['parent_cpu'] / sheet['wall']:.2f}% of a core meanwhile.")

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 SCHEMA_VERSION = 1
+AGAIN = "+again"  # ends the variant of a contender measured a second time as a check of the harness itself
 
 STATUSES = (
     "ok",  # measured, parity holds, the precision target was reached

@@ -17,7 +17,7 @@ from harness.config import BenchConfig
 from harness.launch import WorkerDied, WorkerProcess
 from harness.measure import StopRule
 from harness.plan import Group
-from harness.schema import SCHEMA_VERSION, Job, Row
+from harness.schema import AGAIN, SCHEMA_VERSION, Job, Row
 from harness.store import RunFolder, utc_now
 
 OnRow = Callable[[Row], None]
@@ -78,6 +78,7 @@ class Sweep:
     on_row: OnRow
     interrupt: Interrupt = field(default_factory=Interrupt)
     time_sheet: TimeSheet = field(default_factory=TimeSheet)
+    clock_overhead_ms: list[float] = field(default_factory=list)
 
     def run(self, groups: list[Group]) -> None:
         """Measure all groups in order; returns early when interrupted. Raises StoreError."""
@@ -121,6 +122,8 @@ class Sweep:
         except WorkerDied:
             worker.stop()
             raise
+        if answer["event"] == "loaded":
+            self.clock_overhead_ms.append(answer["clock_overhead_ms"])
         self.time_sheet.importing += answer.get("import_ms", 0.0) / 1000
         self.time_sheet.loading += answer.get("load_ms", 0.0) / 1000
         return worker, answer
@@ -191,7 +194,7 @@ class Sweep:
         model = self.models[job.image_size]
         artifact = self._artifact(job)
         spec = Spec(
-            variant=job.variant,
+            variant=job.variant.removesuffix(AGAIN),
             precision=job.precision,
             image_size=job.image_size,
             device=self.machine["kind"],

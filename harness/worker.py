@@ -67,6 +67,7 @@ class Worker:
             "event": "loaded",
             "import_ms": 1000 * (imported - start),
             "load_ms": 1000 * (loaded - imported),
+            "clock_overhead_ms": float(np.median(self.clock.window(do_nothing, 1000).samples_ms)),
             "versions": {"python": sys.version.split()[0], "numpy": np.__version__, **self.backend.versions},
         }
 
@@ -122,6 +123,10 @@ class Worker:
         """The very batch that is timed; leaves it bound."""
         logits = self._answer(repeat_images(self.images, batch_size))
         return compare_logits(logits, repeat_images(self.reference, batch_size), None)
+
+
+def do_nothing() -> None:
+    """The null job: what the clock reads when nothing is timed."""
 
 
 def repeat_images(images: np.ndarray, batch_size: int) -> np.ndarray:

@@ -19,7 +19,7 @@ WORKER_MODULES = ["worker", "measure", "clocks", "schema", "parity", "backends/_
 INSIDE_HARNESS = {
     "schema": (), "clocks": (), "measure": ("clocks",), "parity": ("schema",), "machine": (), "artifacts": (),
     "config": ("backends", "schema"), "store": ("schema",), "plan": ("config", "schema"),
-    "worker": ("backends", "clocks", "measure", "parity", "schema"), "launch": (),
+    "audit": (), "worker": ("backends", "clocks", "measure", "parity", "schema"), "launch": (),
 }  # fmt: skip
 
 

@@ -136,3 +136,28 @@ def test_help_names_units():
     assert "Square input sides in px" in text
     assert "Longest time to sample a job, in s" in text
     assert "Length of a warm-up window in ms" in text
+
+
+def test_the_audit_keeps_where_the_time_went(run_harness, tmp_path):
+    """Parts add up to the wall clock; the null job is far under a microsecond's order; the parent used under 1%."""
+    run_harness("--backends", "[faulty/fine]", "--run_id", "r")
+    audit = json.loads((tmp_path / "results/r/audit.json").read_text())
+    sheet = audit["time_sheet_s"]
+    parts = ("importing", "loading", "parity", "warm_up", "measuring", "other")
+    assert sum(sheet[name] for name in parts) == pytest.approx(sheet["wall"])
+    assert 0 < audit["null_job_ms"] < 0.01
+
+
+def test_a_busy_machine_is_named(run_harness, tmp_path):
+    """Another process that takes a core: a warning by name, or a stop with --strict."""
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        code, out, _ = run_harness("--backends", "[faulty/fine]", "--run_id", "r")
+        assert (code, "the machine is busy" in out) == (0, True)
+        code, _, err = run_harness("--backends", "[faulty/fine]", "--run_id", "s", "--strict", "true")
+    finally:
+        busy.kill()
+        busy.wait()
+    assert code == 2
+    assert "python" in err
+    assert not (tmp_path / "results/s").exists()

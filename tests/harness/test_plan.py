@@ -4,11 +4,12 @@ import pytest
 
 from harness.config import BenchConfig, check_run_id, parse_contender
 from harness.plan import drop_done, plan_groups
+from harness.schema import AGAIN, Job
 
 
 def test_every_combination_is_planned_once_with_batches_ascending():
     """Groups by size and contender, batch sizes sorted and without repetitions."""
-    config = BenchConfig(backends=["pytorch", "onnx_runtime"], batch_sizes=[8, 1, 8])
+    config = BenchConfig(backends=["pytorch", "onnx_runtime"], batch_sizes=[8, 1, 8], self_check=False)
     groups = list(plan_groups(config, [384, 224]))
     assert [(g.first.image_size, g.first.backend) for g in groups] == [
         (224, "pytorch"),
@@ -21,7 +22,7 @@ def test_every_combination_is_planned_once_with_batches_ascending():
 
 def test_later_rounds_repeat_the_plan_in_another_order():
     """Same jobs in each round, another order, the same on every call."""
-    config = BenchConfig(rounds=2)
+    config = BenchConfig(rounds=2, self_check=False)
     groups = list(plan_groups(config, [224, 256, 384, 512]))
     first = [g.first for g in groups if g.first.round == 1]
     second = [g.first for g in groups if g.first.round == 2]
@@ -31,9 +32,18 @@ def test_later_rounds_repeat_the_plan_in_another_order():
     assert groups == list(plan_groups(config, [224, 256, 384, 512]))
 
 
+def test_the_self_check_ends_every_round():
+    """The first contender at the smallest size once more, under a name of its own."""
+    groups = list(plan_groups(BenchConfig(batch_sizes=[1], rounds=2), [384, 224]))
+    again = [g.first for g in groups if g.first.variant.endswith(AGAIN)]
+    assert again == [Job("pytorch", "eager+again", "fp32", 224, 1, number) for number in (1, 2)]
+    assert groups[-1].first == again[1]
+
+
 def test_resuming_leaves_out_what_is_done():
     """A group whose jobs are all done disappears; a part of a group stays."""
-    groups = list(plan_groups(BenchConfig(backends=["pytorch", "onnx_runtime"], batch_sizes=[1, 2]), [224]))
+    config = BenchConfig(backends=["pytorch", "onnx_runtime"], batch_sizes=[1, 2], self_check=False)
+    groups = list(plan_groups(config, [224]))
     done = {*groups[0].jobs, groups[1].jobs[0]}
     left = drop_done(iter(groups), done)
     assert [g.jobs for g in left] == [(groups[1].jobs[1],)]

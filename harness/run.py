@@ -1,0 +1,151 @@
+"""One run from its arguments to its last row: checks first, then the folder, then the sweep."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from harness.artifacts import Model, find_models
+from harness.audit import describe_load, observe_load
+from harness.config import BenchConfig, check_run_id
+from harness.machine import describe_machine
+from harness.plan import drop_done, plan_groups
+from harness.progress import Progress, print_time_sheet
+from harness.store import ResultsLock, RunFolder, StoreError
+from harness.sweep import Sweep
+
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for. `resume` = go on with run_id under its own config; see the flags' help."""
+
+    config: BenchConfig
+    run_id: str | None
+    resume: bool
+    continue_or_replace: bool
+    weights_dir: Path
+    results_dir: Path
+
+
+def run(request: Request) -> int:
+    """Measure what is asked for; returns the exit status (0, or 130 when interrupted).
+
+    Raises ValueError and its kin for bad input, before anything is written.
+    """
+    folder, config = find_folder(request)
+    machine = describe_machine(config.device)
+    models = find_models(request.weights_dir, config.image_sizes)
+    lock = ResultsLock(request.results_dir)
+    try:
+        load = observe_load()
+        busy = describe_load(load)
+        if busy and config.strict:
+            raise StoreError(f"--strict true: {busy}")
+        open_folder(folder, config, machine, models, request)
+        if busy:
+            print(f"Warning: {busy} (--strict true stops instead).")
+        return measure(config, folder, models, machine, load=load, request=request)
+    finally:
+        lock.release()
+
+
+def find_folder(request: Request) -> tuple[RunFolder, BenchConfig]:
+    """The run's folder and config; those of the run to resume, if any. Raises StoreError or ValueError."""
+    run_id = request.run_id or datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    folder = RunFolder(request.results_dir / check_run_id(run_id))
+    if not request.resume:
+        return folder, request.config
+    if not folder.path.is_dir():
+        known = ", ".join(sorted(path.parent.name for path in request.results_dir.glob("*/rows.jsonl"))) or "none"
+        raise StoreError(f"--resume {run_id}: no such run in {request.results_dir} (there are: {known})")
+    return folder, BenchConfig(**folder.read_config())
+
+
+def open_folder(
+    folder: RunFolder, config: BenchConfig, machine: dict[str, Any], models: dict[int, Model], request: Request
+) -> None:
+    """Create the run's folder, or accept the one that is there. Raises StoreError when it may not be continued."""
+    if folder.path.exists() and (request.resume or request.continue_or_replace):
+        fault = find_difference(folder, config, models)
+        if not fault:
+            return
+        if request.resume:
+            raise StoreError(f"--resume {request.run_id}: {fault}; start a new run")
+        print(f"{folder.path}: {fault}; the old run is kept as {folder.set_aside()}")
+    folder.create(asdict(config), machine)
+
+
+def find_difference(folder: RunFolder, config: BenchConfig, models: dict[int, Model]) -> str:
+    """Why rows of this folder and new ones would not belong together; empty when they do."""
+    if BenchConfig(**folder.read_config()) != config:
+        return "its config differs"
+    folder.drop_half_line()
+    for row in folder.read_rows():
+        model = models.get(row.job.image_size)
+        known = {artifact.sha256 for artifact in model.artifacts} if model else set()
+        if row.weights_sha256 not in known or row.artifact_sha256 not in known:
+            return f"the weights or exports at {row.job.image_size} px have changed since"
+    return ""
+
+
+def measure(
+    config: BenchConfig,
+    folder: RunFolder,
+    models: dict[int, Model],
+    machine: dict[str, Any],
+    *,
+    load: dict[str, Any],
+    request: Request,
+) -> int:
+    """Measure what has no row yet; returns the exit status."""
+    done = {row.job for row in folder.read_rows()}
+    groups = drop_done(plan_groups(config, list(models)), done)
+    threads = config.threads or machine["cpu"]["usable_cores"]
+    left = sum(len(group.jobs) for group in groups)
+    print(f"Run {folder.run_id} on {machine['device']}, {threads} threads: {left} jobs to measure, {len(done)} done.")
+    sys.stdout.flush()
+    progress = Progress(Console(), groups, len(done))
+    sweep = Sweep(config, folder, models, machine, threads, sys.executable, progress.show_row)
+    sweep.interrupt.install()
+    sweep.run(groups)
+    if left:
+        write_audit(folder, sweep, load)
+        print_time_sheet(sweep.time_sheet.to_dict())
+    if sweep.interrupt.requested:
+        command = make_resume_command(request, folder)
+        print(f"Interrupted; {progress.count} of {progress.total} rows are kept. Continue: {command}")
+        return INTERRUPTED
+    print(f"Rows: {folder.rows_path}")
+    return 0
+
+
+def write_audit(folder: RunFolder, sweep: Sweep, load: dict[str, Any]) -> None:
+    """Keep what the run says of itself; times of a resumed run are added up."""
+    path = folder.path / "audit.json"
+    earlier = json.loads(path.read_text(encoding="utf-8"))["time_sheet_s"] if path.exists() else {}
+    sheet = {name: value + earlier.get(name, 0.0) for name, value in sweep.time_sheet.to_dict().items()}
+    overheads = sweep.clock_overhead_ms
+    audit = {
+        "time_sheet_s": sheet,
+        "parent_cpu_percent": 100 * sheet["parent_cpu"] / sheet["wall"],
+        "null_job_ms": float(np.median(overheads)) if overheads else None,
+        "load_before": load,
+    }
+    folder.write_json("audit.json", audit)
+
+
+def make_resume_command(request: Request, folder: RunFolder) -> str:
+    """What to type to go on with this run."""
+    folders = {"--results_dir": (request.results_dir, "results"), "--weights_dir": (request.weights_dir, "weights")}
+    changed = [f"{flag} {shlex.quote(str(path))} " for flag, (path, default) in folders.items() if str(path) != default]
+    return f"python -m harness {''.join(changed)}--resume {folder.run_id}"
