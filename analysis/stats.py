@@ -86,7 +86,8 @@ def bootstrap_location(rounds: Sequence[Array], rng: np.random.Generator, draws:
     deviation = _widened(means[picked].mean(axis=1) - centre, means.size, rng)
     within = np.stack([_within(samples, rng, draws) for samples in rounds], axis=1)
     deviation = deviation + np.take_along_axis(within, picked, axis=1).mean(axis=1)
-    return np.asarray(centre * np.exp(deviation / centre))  # a time stays positive however wide the interval
+    # a time stays positive however wide the interval; two rounds have Cauchy tails, hence the clip
+    return np.asarray(centre * np.exp(np.clip(deviation / centre, -30.0, 30.0)))
 
 
 def _within(samples: Array, rng: np.random.Generator, draws: int) -> Array:

@@ -68,7 +68,7 @@ COLUMNS = {
 
 
 def summarise(cells: Mapping[Key, Cell], val_accuracy: Mapping[int, float | None]) -> pd.DataFrame:
-    """The table of all cells, sorted as the cells are; COLUMNS first, then one column per numeric telemetry value."""
+    """The table of all cells, sorted as the cells are; COLUMNS first, then one column per telemetry value."""
     rows = [
         {**_identity(cell), **_times(cell), **_ratio(cell, cells), **_facts(cell, val_accuracy)}
         for cell in cells.values()
@@ -172,11 +172,21 @@ def _largest(values: Any) -> float | None:
     return max((v for v in values if v is not None), default=None)
 
 
-def _telemetry(cell: Cell) -> dict[str, float]:
-    """Mean over rounds of each numeric telemetry value, under `telemetry_<name>` where a column has that name."""
+def _telemetry(cell: Cell) -> dict[str, float | str]:
+    """Mean over rounds of each numeric telemetry value, under `telemetry_<name>` where a column has that name.
+
+    Anything else that is not empty (throttle reasons, other processes) is kept as text, of the last round that has it.
+    """
     found: dict[str, list[float]] = {}
+    texts: dict[str, str] = {}
     for row in cell.rows:
         for name, value in row.telemetry.items():
             if isinstance(value, (int, float)) and not isinstance(value, bool):
-                found.setdefault(f"telemetry_{name}" if name in COLUMNS else name, []).append(float(value))
-    return {name: float(np.mean(values)) for name, values in found.items()}
+                found.setdefault(_column(name), []).append(float(value))
+            elif value not in (None, "", [], {}):
+                texts[_column(name)] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return {**texts, **{name: float(np.mean(values)) for name, values in found.items()}}
+
+
+def _column(name: str) -> str:
+    return f"telemetry_{name}" if name in COLUMNS else name

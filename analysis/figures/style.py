@@ -61,11 +61,16 @@ def styles(table: pd.DataFrame) -> dict[str, Style]:
             seen.append(variant)
         found[contender] = Style(
             label=label_of(contender).replace("$", r"\$"),  # a dollar sign would start mathematics
-            colour=COLOURS.get(backend, OTHER_COLOUR),
+            colour=colour_of(backend),
             line=LINES.get(precision, "-"),
             marker=MARKERS[seen.index(variant) % len(MARKERS)],
         )
     return found
+
+
+def colour_of(backend: str) -> str:
+    """The colour of an approach in every figure."""
+    return COLOURS.get(backend, OTHER_COLOUR)
 
 
 def panels(titles: Sequence[str], title: str, caption: str) -> tuple[Figure, list[Axes]]:
@@ -162,8 +167,9 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
             arrowprops={
                 "arrowstyle": "-",
                 "color": colour,
-                "linewidth": 0.5,
-                "alpha": 0.6,
+                "linewidth": 0.6,
+                "linestyle": ":",
+                "alpha": 0.7,
                 "shrinkA": 1,
                 "shrinkB": 2,
                 "relpos": (0, 0.5),

@@ -7,8 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import LABEL_PT, Style, label_ends, panels, styles, value_axis
+from analysis.figures.style import LABEL_PT, Style, colour_of, label_ends, panels, styles, value_axis
 from analysis.language import Language
+from analysis.names import backend_label
 from analysis.words import FIGURE_WORDS
 
 SIZE_AREAS = (28, 55, 95, 150)
@@ -81,7 +82,7 @@ def accuracy_vs_fps(table: pd.DataFrame, language: Language, caption: str) -> Fi
     axes.set_xlabel(words["fps"], fontsize=8)
     axes.set_ylabel(words["accuracy"], fontsize=8)
     label_ends(axes, [_named(best.loc[i], fps[i], accuracy[i], looks, words) for i in front])
-    _size_key(axes, sizes, words)
+    _key(axes, sizes, sorted(set(best["backend"])), words)
     return figure
 
 
@@ -90,7 +91,9 @@ def _named(point: pd.Series, fps: float, accuracy: float, looks: dict, words: di
     return fps, accuracy, f"{style.label}, {words['size_facet'].format(value=point['image_size'])}", style.colour
 
 
-def _size_key(axes: Axes, sizes: list[int], words: dict[str, str]) -> None:
+def _key(axes: Axes, sizes: list[int], backends: list[str], words: dict[str, str]) -> None:
+    for backend in backends:
+        axes.scatter([], [], s=SIZE_AREAS[1], marker="s", color=colour_of(backend), label=backend_label(backend))
     for i, size in enumerate(sizes):
         area = SIZE_AREAS[min(i, len(SIZE_AREAS) - 1)]
         axes.scatter([], [], s=area, color="#999999", label=words["size_facet"].format(value=size))

@@ -124,7 +124,8 @@ def write_run(folder: Path, rows: list[Row], machine: dict | None = None, audit:
     default = {
         "device": rows[0].device if rows else "none", "kind": kind,
         "cpu": {"name": "Synthetic CPU", "physical_cores": 2, "logical_cores": 2, "features": ["amx_bf16", "avx512f"]},
-        "memory_mb": 25000, "gpu": {"name": "Synthetic GPU", "driver": "580", "memory_mb": 140000, "count": 1} if kind == "cuda" else None,
+        "memory_mb": 25000,
+        "gpu": {"name": "Synthetic GPU", "driver": "580", "memory_mb": 140000, "count": 1} if kind == "cuda" else None,
         "os": "Linux", "python": "3.11.7", "started_at": STARTED_AT,
     }  # fmt: skip
     (folder / "machine.json").write_text(json.dumps(machine if machine is not None else default), encoding="utf-8")
@@ -137,7 +138,8 @@ def write_weights(folder: Path, accuracies: dict[int, float], source: str = "bui
     folder.mkdir(parents=True, exist_ok=True)
     for size, accuracy in accuracies.items():
         record = {
-            "format": 1, "arch": "resnet18", "image_size": size, "num_classes": 10, "classes": [f"c{i}" for i in range(10)],
+            "format": 1, "arch": "resnet18", "image_size": size, "num_classes": 10,
+            "classes": [f"c{i}" for i in range(10)],
             "accuracy": accuracy, "val_loss": 0.3, "epoch": 3, "seed": 1, "sha256": WEIGHTS_SHA,
             "data": {"source": source, "root": None, "train_images": 2000, "val_images": 1000},
         }  # fmt: skip
@@ -148,5 +150,8 @@ def write_weights(folder: Path, accuracies: dict[int, float], source: str = "bui
 AUDIT = {
     "noise_floor_percent": 0.8, "null_job_ms": 0.0004, "self_ratio": {"ratio": 1.002, "low": 0.994, "high": 1.01},
     "parent_cpu_percent": 0.5, "load_before": {"load_average_1min": 0.12},
-    "time_sheet_s": {"wall": 610.0, "measuring": 420.0, "warm_up": 60.0, "building": 40.0, "importing": 50.0, "parity": 25.0, "other": 15.0},
+    "time_sheet_s": {
+        "wall": 610.0, "measuring": 420.0, "warm_up": 60.0, "building": 40.0,
+        "importing": 50.0, "parity": 25.0, "other": 15.0,
+    },
 }  # fmt: skip

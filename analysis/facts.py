@@ -1,0 +1,160 @@
+"""Everything the report templates may name. Optional files (machine, audit) become full records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from analysis import effects, findings, stats
+from analysis.cells import BASELINE
+from analysis.names import backend_label, label_of
+from analysis.saturation import TOLERANCE
+from analysis.study import Study
+
+AUDIT = ("noise_floor_percent", "null_job_ms", "parent_cpu_percent")
+LOAD_COLUMNS = (
+    "worker_cpu_percent",
+    "gpu_utilization_percent",
+    "power_w",
+    "sm_clock_mhz",
+    "temperature_c",
+    "throttle_reasons",
+    "tflops_per_s",
+)
+
+
+def gather_facts(study: Study, figures: Sequence[str]) -> dict[str, Any]:
+    """The facts of a study, the same for both languages; `figures` are the names of those drawn."""
+    choice = effects.choose_size(study)
+    sizes = effects.image_sizes(study)
+    batch = effects.law_batch(study)
+    fastest = findings.find_fastest(study, choice.image_size) if choice else None
+    best = findings.best_per_contender(study)
+    return {
+        "run": _run(study),
+        "plan": _plan(study),
+        "method": _method(study),
+        "versions": _versions(study),
+        "audit": _audit(study.run.audit),
+        "figures": list(figures),
+        "baseline": {"label": label_of("/".join(BASELINE)), "measured": findings.has_baseline(study)},
+        "choice": choice,
+        "fastest": fastest,
+        "fastest_fp32": findings.find_fastest(study, choice.image_size, "fp32") if choice else None,
+        "quickest": findings.find_quickest(study, choice.image_size) if choice else None,
+        "per_size": [
+            {"size": s, "fastest": findings.find_fastest(study, s), "fp32": findings.find_fastest(study, s, "fp32")}
+            for s in sizes
+        ],
+        "standings": findings.standings(study),
+        "best": best,
+        "sizes": sizes,
+        "law": {"batch": batch, "lines": effects.size_scaling(study, batch) if batch else []},
+        "saturation": [{**line, "label": label_of(line["contender"])} for line in findings.lines(study.saturation)],
+        "load": effects.load_of(study, fastest.cell) if fastest else None,
+        "telemetry": _telemetry([line for line in best if choice and line["image_size"] == choice.image_size]),
+        "failures": findings.failures(study),
+        "unstable": findings.failures(study, unstable=True),
+        "cells": findings.lines(study.table),
+        "accuracies": [{"size": s, "accuracy": r.get("accuracy")} for s, r in sorted(study.run.weights.items())],
+    }
+
+
+def _record(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _finite(value: Any) -> float | None:
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if usable else None
+
+
+def _run(study: Study) -> dict[str, Any]:
+    machine = study.run.machine
+    cpu, gpu = _record(machine.get("cpu")), _record(machine.get("gpu"))
+    cores, features = cpu.get("physical_cores"), cpu.get("features")
+    return {
+        "id": study.run.run_id,
+        "device": study.device,
+        "is_cpu": study.device_kind == "cpu",
+        "cpu_name": cpu.get("name") if cpu.get("name") != study.device else None,
+        "cores": cores if isinstance(cores, int) else None,
+        "features": [str(name) for name in features] if isinstance(features, list) else [],
+        "driver": gpu.get("driver"),
+        "memory_mb": _finite(machine.get("memory_mb")),
+        "os": machine.get("os"),
+        "date": min((row.started_at for row in study.run.rows), default="")[:10],
+        "superseded": study.run.superseded,
+        "stale_weights": list(study.run.stale_weights),
+    }
+
+
+def _plan(study: Study) -> dict[str, Any]:
+    table = study.table
+    return {
+        "cells": len(table),
+        "measured": int(table["ranked"].astype(bool).sum()),
+        "unstable": int((table["status"] == "unstable").sum()),
+        "backends": [backend_label(backend) for backend in sorted(set(study.ranked["backend"]))],
+        "sizes": sorted(set(table["image_size"])),
+        "batches": sorted(set(table["batch_size"])),
+        "rounds": max((row.job.round for row in study.run.rows), default=0),
+        "samples": int(study.ranked["samples"].median()) if len(study.ranked) else 0,
+        "tensorrt": any(row.job.backend in ("torch_trt", "tensorrt_engine") for row in study.run.rows),
+    }
+
+
+def _method(study: Study) -> dict[str, Any]:
+    threads = {t for row in study.run.rows if isinstance(t := row.options.get("threads"), int)}
+    sources = {_record(record.get("data")).get("source") for record in study.run.weights.values()}
+    return {
+        "clocks": sorted({row.clock for row in study.run.rows}),
+        "threads": sorted(threads),
+        "trim": stats.TRIM,
+        "confidence": stats.CONFIDENCE,
+        "ratio_confidence": stats.RATIO_CONFIDENCE,
+        "draws": stats.DRAWS,
+        "tolerance": TOLERANCE,
+        "synthetic": "builtin" in sources,
+    }
+
+
+def _audit(audit: dict[str, Any]) -> dict[str, Any] | None:
+    """The run's own audit; None when there is none. Unknown keys are left out, missing ones are None."""
+    if not audit:
+        return None
+    ratio, sheet = _record(audit.get("self_ratio")), _record(audit.get("time_sheet_s"))
+    wall, measuring = _finite(sheet.get("wall")), _finite(sheet.get("measuring"))
+    return {
+        **{name: _finite(audit.get(name)) for name in AUDIT},
+        **{f"self_{name}": _finite(ratio.get(name)) for name in ("ratio", "low", "high")},
+        "wall_s": wall,
+        "measuring_share": measuring / wall if wall and measuring is not None else None,
+    }
+
+
+def _telemetry(best: list[findings.Line]) -> dict[str, Any]:
+    """Load columns that hold anything, for each contender at its best batch."""
+    columns = [name for name in LOAD_COLUMNS if any(_shown(line.get(name)) is not None for line in best)]
+    return {
+        "columns": columns,
+        "lines": [{"label": line["label"], "readings": [_shown(line.get(name)) for name in columns]} for line in best],
+    }
+
+
+def _shown(value: Any) -> float | str | None:
+    return value if isinstance(value, str) and value else _finite(value)
+
+
+def _versions(study: Study) -> list[dict[str, Any]]:
+    found: dict[str, dict[str, set[str]]] = {}
+    for row in study.run.rows:
+        names = found.setdefault(row.job.backend, {})
+        for name, version in row.versions.items():
+            names.setdefault(name, set()).add(str(version))
+    return [
+        {"backend": backend_label(b), "versions": [f"{n} {', '.join(sorted(v))}" for n, v in sorted(names.items())]}
+        for b, names in sorted(found.items())
+        if names
+    ]

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import warnings
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from analysis.cells import build_cells
+from analysis.figures import scaling, tradeoff
+from analysis.figures.draw import FIGURES, save
+from analysis.language import Language
+from analysis.names import label_of
+from analysis.study import Study
+from analysis.summary import summarise
+from tests.analysis import synthetic
+
+ENGLISH = Language("en")
+
+
+@pytest.fixture(scope="module")
+def crowded() -> pd.DataFrame:
+    """Twelve contenders, four sizes, eleven batches."""
+    batches = tuple(2**i for i in range(11))
+    rows = synthetic.make_rows(synthetic.GPU, (224, 256, 384, 512), batches, count=3, clock="cuda_events")
+    return summarise(build_cells(rows), {})
+
+
+def drawn_labels(figure: Figure) -> list[set[str]]:
+    return [{text.get_text() for text in axes.texts} for axes in figure.axes]
+
+
+@pytest.mark.parametrize("draw", [scaling.fps_vs_batch, scaling.time_vs_batch, tradeoff.latency_vs_throughput])
+def test_one_panel_per_size_and_every_contender_in_each(draw: object, crowded: pd.DataFrame) -> None:
+    figure = draw(crowded, ENGLISH, "caption")  # type: ignore[operator]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["224 px", "256 px", "384 px", "512 px"]
+    everyone = {label_of(contender) for contender in set(crowded["contender"])}
+    assert all(everyone <= labels for labels in drawn_labels(figure))
+
+
+def test_four_panels_at_most_for_batches_with_the_smallest_and_the_largest(crowded: pd.DataFrame) -> None:
+    figure = scaling.fps_vs_size(crowded, ENGLISH, "caption")
+    assert figure is not None
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert len(titles) == 4
+    assert (titles[0], titles[-1]) == ("batch 1", "batch 1024")
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_two_labels_overlap_and_none_is_cut_off(name: str, crowded: pd.DataFrame) -> None:
+    figure = FIGURES[name](crowded, ENGLISH, "caption")
+    assert figure is not None
+    figure.canvas.draw()  # axis labels find their place when they are drawn
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    page = figure.bbox
+    for axes in figure.axes:
+        boxes = [Text.get_window_extent(text, renderer) for text in axes.texts]  # without the leader
+        tall = sorted(boxes, key=lambda box: box.y0)
+        assert all(low.y0 + 0.7 * low.height <= high.y0 for low, high in pairwise(tall))
+        for box in [*boxes, axes.yaxis.get_label().get_window_extent(renderer)]:
+            assert box.x0 >= page.x0
+            assert box.x1 <= page.x1
+
+
+def test_batch_axis_is_logarithmic_with_the_batches_as_ticks(study: Study) -> None:
+    figure = scaling.fps_vs_batch(study.table, ENGLISH, "caption")
+    assert figure is not None
+    axes = figure.axes[0]
+    assert axes.get_xscale() == "log"
+    assert [float(tick) for tick in axes.get_xticks()] == [1.0, 4.0, 8.0]
+
+
+def test_a_contender_keeps_its_colour_in_every_figure(crowded: pd.DataFrame) -> None:
+    colours: dict[str, set[str]] = {}
+    for draw in (scaling.fps_vs_batch, scaling.speedup_vs_size, tradeoff.accuracy_vs_fps):
+        figure = draw(crowded, ENGLISH, "caption")
+        assert figure is not None
+        for axes in figure.axes:
+            for text in axes.texts:
+                colours.setdefault(text.get_text().split(" fp")[0].split(" int")[0], set()).add(str(text.get_color()))
+    assert all(len(found) == 1 for found in colours.values())
+
+
+def test_a_missing_cell_breaks_the_line(study: Study) -> None:
+    figure = scaling.fps_vs_batch(study.table, ENGLISH, "caption")
+    assert figure is not None
+    y = [np.asarray(line.get_ydata(), dtype=float) for line in figure.axes[1].lines]
+    assert any(len(values) == 3 and np.isnan(values[2]) for values in y)
+
+
+def test_nothing_measured_draws_nothing() -> None:
+    rows = [synthetic.failed_row(synthetic.CPU[0], 224, 1, "crashed", "died")]
+    table = summarise(build_cells(rows), {})
+    assert [draw(table, ENGLISH, "caption") for draw in FIGURES.values()] == [None] * len(FIGURES)
+
+
+def test_no_baseline_draws_no_speedup() -> None:
+    table = summarise(build_cells(synthetic.make_rows(synthetic.CPU[4:6], (224,), (1, 8), count=5)), {})
+    assert scaling.speedup_vs_batch(table, ENGLISH, "caption") is None
+    assert scaling.fps_vs_batch(table, ENGLISH, "caption") is not None
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_one_size_and_one_batch_still_draw_without_warnings(name: str) -> None:
+    table = summarise(build_cells(synthetic.make_rows(synthetic.CPU[:2], (224,), (8,), count=1)), {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = FIGURES[name](table, Language("ru"), "цена $ и $")
+        assert figure is not None
+        figure.canvas.draw()
+
+
+def test_files_are_the_same_byte_for_byte(study: Study, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        figure = tradeoff.accuracy_vs_fps(study.table, ENGLISH, "caption")
+        assert figure is not None
+        save(figure, tmp_path / folder / "figure")
+    for name in ("figure.png", "figure.svg"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_pareto_front_of_known_points() -> None:
+    fps, accuracy = np.array([100.0, 90.0, 80.0, 10.0, 100.0]), np.array([80.0, 85.0, 84.0, 90.0, 79.0])
+    assert tradeoff.pareto_front(fps, accuracy) == [0, 1, 3]

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from jinja2 import nodes
+
+from analysis.facts import gather_facts
+from analysis.language import Language
+from analysis.load import Run
+from analysis.markdown import TEMPLATES, code, environment, escape
+from analysis.report import render, write_report
+from analysis.study import Study, judge
+from harness.schema import Row
+from tests.analysis import synthetic
+
+EAGER, FAST = synthetic.CPU[0], synthetic.CPU[4]
+
+
+def reports(rows: list[Row], **fields: object) -> tuple[str, str]:
+    run = Run("x", Path("x"), rows, **fields)  # type: ignore[arg-type]
+    facts = gather_facts(judge(run), [])
+    return render(facts, "en"), render(facts, "ru")
+
+
+def placeholders(language: str) -> set[str]:
+    """Every chain of names and attributes that a template reads, `loop` aside."""
+    tree = environment(Language(language)).parse((TEMPLATES / f"report.{language}.md").read_text(encoding="utf-8"))
+    found = set()
+    for node in tree.find_all((nodes.Getattr, nodes.Name)):
+        chain, inner = [], node
+        while isinstance(inner, nodes.Getattr):
+            chain.append(inner.attr)
+            inner = inner.node
+        if isinstance(inner, nodes.Name) and inner.name != "loop":
+            found.add(".".join([inner.name, *reversed(chain)]))
+    return found
+
+
+def test_both_templates_read_the_same_facts() -> None:
+    assert placeholders("en") == placeholders("ru")
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_templates_hold_no_measured_number(language: str) -> None:
+    """Digits in prose: definitions only (1.00, k = 2, 95%, names of networks and precisions)."""
+    text = (TEMPLATES / f"report.{language}.md").read_text(encoding="utf-8")
+    prose = re.sub(r"\{\{.*?\}\}|\{%.*?%\}|`[^`]*`|\([^()\s]*\.png\)", "", text, flags=re.DOTALL)
+    known = (
+        r"ResNet-18|fp32|fp16|bf16|int8|tf32|TF32|p95|top-1|95 ?%|интервал 95 %|5 %|95th|95-й|1[.,]00|k = 2|: 1 |size\^"
+    )
+    assert re.findall(r"\d+", re.sub(known, "", prose)) == []
+
+
+@pytest.mark.parametrize(
+    ("language", "headings"),
+    [
+        ("en", ["Introduction", "Methodology", "Results", "Discussion", "Conclusion"]),
+        ("ru", ["Введение", "Методология", "Результаты", "Обсуждение", "Заключение"]),
+    ],
+)
+def test_report_has_the_five_sections_in_order(study: Study, language: str, headings: list[str]) -> None:
+    text = render(gather_facts(study, []), language)
+    assert [h for h in re.findall(r"^## (.+)$", text, re.MULTILINE) if h in headings] == headings
+
+
+def test_answer_names_the_winner_with_numbers_from_the_rows(study: Study) -> None:
+    best = study.ranked.query("image_size == 224").sort_values("fps").iloc[-1]
+    text = render(gather_facts(study, []), "en")
+    answer = text.split("## Introduction")[0]
+    assert best["label"] in answer
+    assert Language("en").number(best["fps"]) in answer
+    assert Language("en").times(best["speedup"]) in answer
+
+
+def test_size_is_chosen_by_accuracy_and_cost(study: Study) -> None:
+    """0.900 against 0.905 on 1000 images is noise, so the smaller image wins."""
+    choice = gather_facts(study, [])["choice"]
+    assert (choice.image_size, choice.best_size) == (224, 384)
+
+
+def test_failures_and_unstable_cells_are_listed_with_reasons(study: Study) -> None:
+    text = render(gather_facts(study, []), "en")
+    for reason in ("exit code 139", "top-1 agreement 0.71 below 0.95", "needs an NVIDIA GPU", "interval 0.9% wider"):
+        assert reason in text
+
+
+def test_cpu_report_says_that_tensorrt_was_not_measured(study: Study) -> None:
+    english, russian = (render(gather_facts(study, []), language) for language in ("en", "ru"))
+    assert "needs an NVIDIA GPU and was not measured" in english
+    assert "нужна видеокарта NVIDIA" in russian
+
+
+def test_russian_report_has_decimal_commas_only(study: Study) -> None:
+    """Versions, reasons and names come from data; everything else with digits on both sides of a point is a slip."""
+    text = render(gather_facts(study, []), "ru")
+    ours = [line for line in text.splitlines() if "top-1 agreement" not in line and "wider than" not in line]
+    ours = [line for line in ours if not line.startswith("  - ")]
+    assert re.findall(r"\d\.\d+", "\n".join(ours)) == []
+
+
+DEGENERATE = {
+    "all failed": [synthetic.failed_row(EAGER, 224, b, "crashed", "died") for b in (1, 8)],
+    "one cell": [synthetic.make_row(EAGER, 224, 8)],
+    "one batch": synthetic.make_rows((EAGER, FAST), (224, 384), (8,), count=12),
+    "one library": synthetic.make_rows(synthetic.CPU[:2], (224,), (1, 8), count=12),
+    "no baseline": synthetic.make_rows((FAST, synthetic.CPU[6]), (224, 384), (1, 8), count=12),
+    "one sample": synthetic.make_rows((EAGER, FAST), (224,), (1, 2), count=1),
+    "noisy": synthetic.make_rows((synthetic.Model("pytorch", "eager", "fp32", 4, 16, 0.25), FAST), count=9),
+    "no parity": [synthetic.make_row(EAGER, 224, 1, parity=None, telemetry={}, flops_per_image=None)],
+    "sizes apart": [synthetic.make_row(EAGER, 224, 1), synthetic.make_row(FAST, 384, 8)],
+    "gpu": synthetic.make_rows(synthetic.GPU[:3], (224,), (1, 8), count=12, clock="cuda_events"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DEGENERATE)
+def test_degenerate_runs_get_a_whole_report(name: str) -> None:
+    for text in reports(DEGENERATE[name]):
+        assert text.count("\n## ") == 7
+        assert not re.search(r"\bnan\b|\bNone\b|\binf\b|\{\{|\{%", text)
+
+
+def test_all_failed_says_so() -> None:
+    english, russian = reports(DEGENERATE["all failed"])
+    assert "Nothing was measured" in english
+    assert "Не измерено ничего" in russian
+
+
+def test_equal_approaches_are_called_a_tie() -> None:
+    same = synthetic.Model("onnx_runtime", "default", "fp32", EAGER.overhead_ms, EAGER.image_ms)
+    english, russian = reports(synthetic.make_rows((EAGER, same), (224,), (1,)))
+    assert "*tie*" in english.split("## Introduction")[0] + english.split("## Results")[1]
+    assert "*ничья*" in russian.split("## Результаты")[1]
+
+
+@pytest.mark.parametrize(
+    "hostile", ["a | b", "<script>x</script>", "`tick` ``two``", "[link](http://x)", "**b** _i_", "a\nb", "$x$"]
+)
+def test_hostile_text_is_shown_and_not_obeyed(hostile: str) -> None:
+    rows = [synthetic.make_row(EAGER, 224, 1), synthetic.failed_row(FAST, 224, 1, "crashed", hostile, device=hostile)]
+    for text in reports(rows, machine={"device": hostile, "kind": "cpu"}):
+        assert escape(hostile) in text
+        for line in text.splitlines():
+            if line.startswith("| "):
+                assert len(re.findall(r"(?<!\\)\|", line)) in (5, 9, 10, 12, 4, 3), line
+        assert "<script>" not in text.replace("\\<script\\>", "")
+
+
+@pytest.mark.parametrize(
+    ("raw", "safe"),
+    [
+        ("a|b", r"a\|b"),
+        ("<b>", r"\<b\>"),
+        ("`x`", r"\`x\`"),
+        ("x\n# y", r"x \# y"),
+        ("a\\|b", r"a\\\|b"),
+        ("plain 1.5%", "plain 1.5%"),
+    ],
+)
+def test_escape(raw: str, safe: str) -> None:
+    assert escape(raw) == safe
+
+
+def test_code_fences_are_longer_than_what_they_hold() -> None:
+    assert code("a`b``c") == "``` a`b``c ```"
+
+
+def test_report_is_the_same_byte_for_byte(study: Study, tmp_path: Path) -> None:
+    first = [path.read_bytes() for path in write_report(study, ["fps_vs_batch"], tmp_path / "a")]
+    again = judge(study.run)
+    assert first == [path.read_bytes() for path in write_report(again, ["fps_vs_batch"], tmp_path / "b")]
+
+
+@pytest.mark.parametrize(
+    ("machine", "audit"),
+    [
+        ({"device": "CPU", "cpu": None, "gpu": None}, {"self_ratio": None, "time_sheet_s": {}}),
+        ({"cpu": {"name": 5, "features": None}, "memory_mb": "much"}, {"noise_floor_percent": "low"}),
+        (
+            {"cpu": "a string", "gpu": []},
+            {"time_sheet_s": {"wall": 0, "measuring": None}, "self_ratio": {"ratio": 1.0}},
+        ),
+    ],
+)
+def test_incomplete_machine_and_audit_files_do_no_harm(machine: dict, audit: dict) -> None:
+    for text in reports([synthetic.make_row(EAGER, 224, 1, count=5)], machine=machine, audit=audit):
+        assert "\n## " in text
+
+
+def test_load_is_told_by_busy_threads_and_teraflops(study: Study) -> None:
+    """196% of one core over 2 threads is 98%."""
+    text = render(gather_facts(study, []), "en").replace("\u00a0", " ")
+    assert "kept 2 threads busy 98% of the time" in text
+    assert "TFLOP/s" in text
