@@ -6,7 +6,7 @@ import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal, NoReturn, get_args
 
 from jsonargparse import ArgumentParser
 
@@ -73,46 +73,46 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 an artefact failed its check and was not kept, 2 bad input, 130 interrupted."""
     options = read_options(arguments)
     from export.files import BadInputError  # noqa: PLC0415 - torch takes seconds: --help and bad flags do not wait
-    from export.flops import FlopCountError  # noqa: PLC0415
-    from export.pipeline import ParityError  # noqa: PLC0415
-    from export.to_onnx import OnnxFileError  # noqa: PLC0415
     from training.errors import TrainingError  # noqa: PLC0415
 
     try:
-        _export(options)
+        return _export(options)
     except (BadInputError, TrainingError) as error:
-        print(f"{PROG}: error: {error}", file=sys.stderr)
-        return 2
-    except (ParityError, OnnxFileError, FlopCountError) as error:
-        print(f"{PROG}: {error}", file=sys.stderr)
-        return 1
+        return _stop(2, f"error: {error}")
     except OSError as error:
-        print(f"{PROG}: error: {error.filename}: {error.strerror}; nothing was replaced", file=sys.stderr)
-        return 2
+        return _stop(2, f"error: {error.filename}: {error.strerror}; check its permissions and the free space")
     except KeyboardInterrupt:
-        print(f"{PROG}: interrupted; finished files are whole", file=sys.stderr)
-        return 130
-    return 0
+        return _stop(130, "interrupted; finished files are whole, run it again for the rest")
 
 
-def _export(options: Options) -> None:
+def _stop(status: int, line: str) -> int:
+    print(f"{PROG}: {line}", file=sys.stderr)
+    return status
+
+
+def _export(options: Options) -> int:
     from rich.console import Console  # noqa: PLC0415
 
-    from export.pipeline import Settings, WeightsExport  # noqa: PLC0415
+    from export.pipeline import CheckFailedError, Settings, WeightsExport  # noqa: PLC0415
     from export.source import find_weights, read_source  # noqa: PLC0415
 
     wanted = [options.image_size] if isinstance(options.image_size, int) else options.image_size
+    targets = [options.to] if isinstance(options.to, str) else options.to
     paths = [options.weights] if options.weights else find_weights(options.weights_dir, wanted)
-    console = Console()
     settings = Settings(options.weights_dir, options.reference_images, options.int8_style, options.force)
+    console, status = Console(), 0
     for path in paths:
         source = read_source(path, wanted if options.weights else None)
         if not source.samples.labelled:
             line = f"{path}: no samples/{path.stem}.npz beside it: synthetic images are used, accuracy cannot be told"
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         export = WeightsExport(source, settings, console)
-        for target in [options.to] if isinstance(options.to, str) else options.to:
-            export.export(target)
+        try:
+            for target in [target for target in get_args(Target) if target in targets]:  # what others build on first
+                export.export(target)
+        except CheckFailedError as error:  # the other sizes may be well
+            status = _stop(1, str(error))
+    return status
 
 
 if __name__ == "__main__":

@@ -1,14 +1,11 @@
-"""What the exported files are called, and what their manifests say. Pure: touches no disk."""
+"""What the exported files are called and where they belong. Pure: touches no disk."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-MANIFEST_FORMAT = 1
 WEIGHTS_NAME = re.compile(r"best_(?P<arch>\w+)_(?P<size>\d+)\.pth")
 
 
@@ -43,14 +40,3 @@ def image_sizes(names: list[str]) -> dict[int, str]:
     """Image size in px -> weights file name, ascending, of those `names` that training writes."""
     matches = [match for name in names if (match := WEIGHTS_NAME.fullmatch(name))]
     return {int(match["size"]): match[0] for match in sorted(matches, key=lambda match: int(match["size"]))}
-
-
-def is_current(manifest: Mapping[str, Any] | None, expected: Mapping[str, Any], sha256: str | None) -> bool:
-    """Whether an artefact needs no new export.
-
-    Its `manifest` (None: missing or unreadable) must agree with every `expected` field, and the `sha256` of the file
-    on disk (None: missing) with the one that the manifest recorded.
-    """
-    if manifest is None or sha256 is None or manifest.get("sha256") != sha256:
-        return False
-    return all(manifest.get(field) == value for field, value in expected.items())

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-
-class FlopCountError(RuntimeError):
-    """Two independent counters disagree: the number would be wrong in every table that uses it."""
+from export.files import CheckFailedError
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ def count_cost(network: torch.nn.Module, image_size: int) -> Cost:
 
     Convolution and linear layers only: fvcore would add batch norm and pooling (0.3% at 224 px), which export folds
     away or which are no multiply-accumulates; so both counters must agree exactly. He et al. (arXiv:1512.03385,
-    table 1) give 1.8e9 multiply-accumulates for ResNet-18 at 224 px. Raises FlopCountError when they do not.
+    table 1) give 1.8e9 multiply-accumulates for ResNet-18 at 224 px. Raises CheckFailedError when they do not.
     """
     from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415 - only needed here
 
@@ -40,5 +38,5 @@ def count_cost(network: torch.nn.Module, image_size: int) -> Cost:
         network(image)
     flops = 2 * int(by_operator["conv"] + by_operator["linear"])
     if flops != counter.get_total_flops():
-        raise FlopCountError(f"fvcore counts {flops} FLOP, torch {counter.get_total_flops()} at {image_size} px")
+        raise CheckFailedError(f"fvcore counts {flops} FLOP, torch {counter.get_total_flops()} at {image_size} px")
     return Cost(flops, int(parameter_count(network)[""]))

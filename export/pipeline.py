@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from export.artifacts import MANIFEST_FORMAT, Artifact, is_current
-from export.files import read_manifest, replacing, sha256_of, write_manifest
+from export.artifacts import Artifact
+from export.files import CheckFailedError, replacing, sha256_of
 from export.flops import Cost, count_cost
+from export.manifest import (
+    MANIFEST_FORMAT,
+    is_current,
+    library_versions,
+    read_manifest,
+    summary,
+    write_manifest,
+)
 from export.parity import accuracy, compare
 from export.quantize import Int8Style, build_int8
 from export.samples import normalise
@@ -30,10 +37,6 @@ if TYPE_CHECKING:  # heavy: imported where used
     import onnx
 
 Fields = dict[str, Any]
-
-
-class ParityError(RuntimeError):
-    """An artefact answers differently from PyTorch and was not kept. The message is one line."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class WeightsExport:
     def export(self, target: str) -> None:
         """Make the artefact of `target` ("reference", "onnx", "int8") unless it is up to date.
 
-        Raises ParityError when an ONNX file answers differently from PyTorch; nothing is replaced then.
+        Raises CheckFailedError when it is invalid or answers differently from PyTorch; nothing is replaced then.
         """
         {"reference": self._export_reference, "onnx": self._export_onnx, "int8": self._export_int8}[target]()
 
@@ -138,10 +141,10 @@ class WeightsExport:
             "bytes": path.stat().st_size,
             "export_s": round(seconds, 2),
             "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": _versions(),
+            "versions": library_versions(),
         }
         write_manifest(manifest_path, manifest)
-        self._say(f"{path}: {seconds:.1f} s, {_summary(manifest)}")
+        self._say(f"{path}: {seconds:.1f} s, {summary(manifest)}")
 
     def _identity(self, artifact: Artifact) -> Fields:
         """What an artefact was made from: when one of these differs, it is stale."""
@@ -188,8 +191,8 @@ class WeightsExport:
             onnx.save(model, temporary)
             logits = run_onnx(temporary, normalise(self.images, self.source.mean, self.source.std))
             parity = compare(logits, self.logits)
-            if failure := parity.failure(artifact.precision):
-                raise ParityError(f"{path}: not kept: {failure} against PyTorch over {parity.images} images")
+            if failure := parity.failure(artifact.precision, natural=self.source.samples.labelled):
+                raise CheckFailedError(f"{path}: not kept: {failure} against PyTorch over {parity.images} images")
         return {
             "opset": _opset(model),
             "inputs": {INPUT_NAME: ["batch", 3, size, size]},
@@ -204,22 +207,3 @@ class WeightsExport:
 
 def _opset(model: onnx.ModelProto) -> int:
     return next(entry.version for entry in model.opset_import if entry.domain == "")
-
-
-def _summary(manifest: Mapping[str, Any]) -> str:
-    parts = [f"{manifest['bytes'] / 1e6:.1f} MB"]
-    if parity := manifest.get("parity"):
-        parts.append(f"rel_l2 {parity['rel_l2']:.1e}, top-1 agreement {parity['top1_agreement']:.1%}")
-    if manifest["accuracy"] is not None:
-        parts.append(f"accuracy {manifest['accuracy']:.1%}")
-    return ", ".join(parts)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in ("torch", "torchvision", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "numpy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

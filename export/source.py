@@ -54,7 +54,7 @@ def read_source(weights: Path, wanted: list[int] | None = None) -> Source:
     """
     state_dict, about = load_weights(weights)
     size = about.image_size
-    if wanted is not None and wanted != [size]:
+    if wanted is not None and set(wanted) != {size}:
         raise BadInputError(f"--image_size: {weights} is for {size} px; leave the flag out, or give {size}")
     mean, std = (about.normalization.get(name) for name in ("mean", "std"))
     if not _three_numbers(mean) or not _three_numbers(std) or min(std or [0]) <= 0:

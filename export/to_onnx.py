@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from export.files import CheckFailedError
+
 if TYPE_CHECKING:  # heavy: imported where used
     import onnx
     import torch
@@ -21,10 +23,6 @@ OPSET = 20
 INPUT_NAME, OUTPUT_NAME = "images", "logits"
 FIRST_BATCHES = (1, 7)  # a file with a frozen batch axis, or one that only takes powers of two, fails here
 BATCH = 32
-
-
-class OnnxFileError(RuntimeError):
-    """An ONNX file that is invalid or that ONNX Runtime does not run. The message is one line."""
 
 
 @contextmanager
@@ -87,7 +85,7 @@ def run_onnx(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Logits (n, classes) of an ONNX file for normalised images (n, 3, size, size), by ONNX Runtime on the CPU.
 
     The file is checked by ONNX's own checker first. The images go in batches of 1, 7, 32, 32, ... so that a batch axis
-    that is not dynamic is found out. Raises OnnxFileError when the file is invalid or does not run.
+    that is not dynamic is found out. Raises CheckFailedError when the file is invalid or does not run.
     """
     import onnx  # noqa: PLC0415 - heavy
     import onnxruntime  # noqa: PLC0415 - heavy
@@ -101,6 +99,6 @@ def run_onnx(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         return np.concatenate([session.run([OUTPUT_NAME], {INPUT_NAME: batch})[0] for batch in batches])
     except Exception as error:  # the errors of ONNX and of ONNX Runtime share no base class
-        raise OnnxFileError(
+        raise CheckFailedError(
             f"{path.name}: not kept: invalid or does not run: {' '.join(str(error).split())}"
         ) from error

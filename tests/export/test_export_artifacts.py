@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from export.artifacts import Artifact, image_sizes, is_current
-from export.files import read_manifest, replacing, sha256_of, write_manifest
+from export.artifacts import Artifact, image_sizes
+from export.files import replacing, sha256_of
+from export.manifest import is_current, read_manifest, write_manifest
 
 
 @pytest.mark.parametrize(

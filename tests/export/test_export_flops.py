@@ -6,7 +6,8 @@ import pytest
 import torchvision
 from torch.utils.flop_counter import FlopCounterMode
 
-from export.flops import FlopCountError, count_cost
+from export.files import CheckFailedError
+from export.flops import count_cost
 
 
 @pytest.mark.parametrize(("image_size", "gflops"), [(224, 3.628), (256, 4.739), (384, 10.66), (512, 18.95)])
@@ -23,5 +24,5 @@ def test_resnet18_for_1000_classes_has_its_published_cost(image_size: int, gflop
 
 def test_the_two_counters_must_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FlopCounterMode, "get_total_flops", lambda self: 1)
-    with pytest.raises(FlopCountError, match="torch 1 at 64 px"):
+    with pytest.raises(CheckFailedError, match="torch 1 at 64 px"):
         count_cost(torchvision.models.resnet18(num_classes=10).eval(), 64)

@@ -15,7 +15,8 @@ import torch
 import torchvision.transforms.functional as vision
 from sklearn.metrics import accuracy_score
 
-from export.to_onnx import OnnxFileError, run_onnx
+from export.files import CheckFailedError
+from export.to_onnx import run_onnx
 
 
 @pytest.fixture(scope="module")
@@ -125,5 +126,5 @@ def test_a_file_with_a_frozen_batch_axis_is_found_out(tmp_path: Path) -> None:
     onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10), tmp_path / "frozen.onnx")
     images = np.zeros((8, 3, 8, 8), np.float32)
     assert run_onnx(tmp_path / "frozen.onnx", images[:1]).shape == (1, 3, 8, 8)
-    with pytest.raises(OnnxFileError, match="invalid dimensions"):
+    with pytest.raises(CheckFailedError, match="invalid dimensions"):
         run_onnx(tmp_path / "frozen.onnx", images)

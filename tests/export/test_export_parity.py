@@ -46,6 +46,12 @@ def test_close_logits_with_another_winner_fail_by_their_top_class() -> None:
     assert "top1_agreement 0.000" in (compare(reference[:, ::-1], reference).failure("fp32") or "")
 
 
+def test_synthetic_images_are_judged_by_distance_alone() -> None:
+    tie = np.array([[1.0, 1.0 - 1e-6]], np.float32)
+    assert compare(tie[:, ::-1], tie).failure("fp32", natural=False) is None
+    assert compare(-tie, tie).failure("fp32", natural=False) is not None
+
+
 def test_a_half_precision_answer_is_not_taken_for_fp32() -> None:
     assert compare(REFERENCE.astype(np.float16).astype(np.float32), REFERENCE).failure("fp32") is not None
 
