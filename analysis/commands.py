@@ -23,12 +23,15 @@ from analysis.to_tensorboard import write_events
 
 def write_all(run: Run, log_dir: Path) -> int:
     """summary.csv, columns.md, figures, reports and events; prints the answer and the paths."""
-    study = _judged(run)
     folder = run.folder / "report"
-    write_summary(study, folder)
-    drawn = draw_figures(study.table, caption(study), folder)
-    reports = write_report(study, drawn, folder)
-    events = write_events(study, folder, log_dir)
+    with plain_console().status("judging the rows") as status:  # shown on a terminal only
+        study = _judged(run)
+        write_summary(study, folder)
+        status.update("drawing figures")
+        drawn = draw_figures(study.table, caption(study), folder)
+        status.update("writing reports and events")
+        reports = write_report(study, drawn, folder)
+        events = write_events(study, folder, log_dir)
     print_answer(study, [folder / "summary.csv", folder / "figures", *reports, events])
     return 0
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from analysis.cells import RANKED
 from analysis.findings import Line
 from analysis.names import label_of
 from analysis.study import Study
@@ -33,7 +34,8 @@ class Scaling:
 class SizeChoice:
     """The image size to use: the smallest whose accuracy is not significantly below the best one's.
 
-    `basis` says what the choice rests on: `accuracy`, `one size`, or `speed` when no accuracies are known.
+    `basis` says what the choice rests on: `accuracy`, `one size`, or `speed` when no accuracies are known. `source` is
+    where accuracies come from: `validation` (training's record) or `reference` (fp32 outputs on the reference images).
     """
 
     image_size: int
@@ -42,6 +44,15 @@ class SizeChoice:
     best_size: int | None = None
     best_accuracy: float | None = None
     images: int | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of right answers, 0..1, over `images` images (None: not recorded)."""
+
+    share: float
+    images: int | None
 
 
 def image_sizes(study: Study) -> list[int]:
@@ -79,36 +90,45 @@ def size_scaling(study: Study, batch: int) -> list[Scaling]:
 def choose_size(study: Study) -> SizeChoice | None:
     """The best image size for this case; None when nothing was measured.
 
-    Accuracies are of the validation images; two are told apart by a two-sided test of proportions at 95% (unpaired,
-    so cautious: the images are the same).
+    Two accuracies are told apart by a two-sided test of proportions at 95% (unpaired, so cautious: the images are the
+    same).
     """
     sizes = image_sizes(study)
     if not sizes:
         return None
-    known = {
-        size: record for size in sizes if (record := study.run.weights.get(size)) and _accuracy(record) is not None
-    }
+    source, known = size_accuracies(study)
     if len(sizes) == 1:
-        return SizeChoice(sizes[0], "one size", _accuracy(known.get(sizes[0], {})))
-    if len(known) < len(sizes):
+        only = known.get(sizes[0])
+        return SizeChoice(sizes[0], "one size", only.share if only else None, source=source)
+    if source is None:
         return SizeChoice(sizes[0], "speed")
-    accuracies = {size: float(_accuracy(record) or 0.0) for size, record in known.items()}
-    best = max(sizes, key=lambda size: (accuracies[size], -size))
-    images = _val_images(known[best])
-    chosen = next(size for size in sizes if not _below(accuracies[size], accuracies[best], images))
-    return SizeChoice(chosen, "accuracy", accuracies[chosen], best, accuracies[best], images)
+    best = max(sizes, key=lambda size: (known[size].share, -size))
+    images = known[best].images
+    chosen = next(size for size in sizes if not _below(known[size].share, known[best].share, images))
+    return SizeChoice(chosen, "accuracy", known[chosen].share, best, known[best].share, images, source)
 
 
-def _accuracy(record: dict[str, Any]) -> float | None:
-    value = record.get("accuracy")
-    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
-    return float(value) if ok else None  # type: ignore[arg-type]
+def size_accuracies(study: Study) -> tuple[str | None, dict[int, Accuracy]]:
+    """Accuracy of the fp32 network per measured size, and its source; (None, {}) unless one source knows every size."""
+    sizes = image_sizes(study)
+    validation = {size: found for size in sizes if (found := _recorded(study.run.weights.get(size, {})))}
+    if sizes and len(validation) == len(sizes):
+        return "validation", validation
+    reference = {
+        row.job.image_size: Accuracy(row.parity.accuracy, row.parity.images)
+        for row in study.run.rows
+        if row.job.precision == "fp32" and row.status in RANKED and row.parity and row.parity.accuracy is not None
+    }
+    return ("reference", reference) if sizes and set(sizes) <= set(reference) else (None, {})
 
 
-def _val_images(record: dict[str, Any]) -> int | None:
-    data = record.get("data")
-    value = data.get("val_images") if isinstance(data, dict) else None
-    return value if isinstance(value, int) and value > 0 else None
+def _recorded(record: dict[str, Any]) -> Accuracy | None:
+    """Validation accuracy in a training record; None when it holds none that can be."""
+    share, data = record.get("accuracy"), record.get("data")
+    if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 <= share <= 1:
+        return None
+    images = data.get("val_images") if isinstance(data, dict) else None
+    return Accuracy(float(share), images if isinstance(images, int) and images > 0 else None)
 
 
 def _below(accuracy: float, best: float, images: int | None) -> bool:

@@ -57,7 +57,7 @@ def gather_facts(study: Study, figures: Sequence[str]) -> dict[str, Any]:
         "failures": findings.failures(study),
         "unstable": findings.failures(study, unstable=True),
         "cells": findings.lines(study.table),
-        "accuracies": [{"size": s, "accuracy": r.get("accuracy")} for s, r in sorted(study.run.weights.items())],
+        "accuracies": [{"size": s, "accuracy": a.share} for s, a in sorted(effects.size_accuracies(study)[1].items())],
     }
 
 

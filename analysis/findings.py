@@ -72,9 +72,7 @@ def find_fastest(study: Study, image_size: int, precision: str | None = None) ->
     table = table[table["image_size"] == image_size]
     if precision is not None:
         table = table[table["precision"] == precision]
-    return _winner(
-        study, lines(table.sort_values("fps", ascending=False, kind="stable")), lambda cell: 1 / cell.fps_draws()
-    )
+    return _winner(study, table, "ms_per_image", lambda cell: 1 / cell.fps_draws())
 
 
 def find_quickest(study: Study, image_size: int) -> Winner | None:
@@ -84,9 +82,9 @@ def find_quickest(study: Study, image_size: int) -> Winner | None:
     table = table[table["batch_size"] == table["batch_size"].min()]
     if table.empty:
         return None
-    if not pd.to_numeric(table["host_ms"]).notna().all():
-        return _winner(study, lines(table.sort_values("mean_ms", kind="stable")), lambda cell: cell.draws)
-    return _winner(study, lines(table.sort_values("host_ms", kind="stable")), _host_draws)
+    if pd.to_numeric(table["host_ms"]).notna().all():
+        return _winner(study, table, "host_ms", _host_draws)
+    return _winner(study, table, "mean_ms", lambda cell: cell.draws)
 
 
 def _host_draws(cell: Cell) -> stats.Array:
@@ -94,7 +92,9 @@ def _host_draws(cell: Cell) -> stats.Array:
     return stats.bootstrap_location(cell.boundary("host_ms"), np.random.default_rng([SEED, seed]))
 
 
-def _winner(study: Study, ordered: list[Line], time_draws: Callable[[Cell], stats.Array]) -> Winner | None:
+def _winner(study: Study, table: pd.DataFrame, time: str, time_draws: Callable[[Cell], stats.Array]) -> Winner | None:
+    """The line with the least of column `time`, against the best line of another library."""
+    ordered = lines(table.sort_values(time, kind="stable"))
     if not ordered:
         return None
     first = ordered[0]
@@ -103,8 +103,7 @@ def _winner(study: Study, ordered: list[Line], time_draws: Callable[[Cell], stat
         return Winner(first)
     mine, theirs = (time_draws(study.cells[key_of(line)]) for line in (first, other))
     interval = stats.ratio_interval(theirs, mine)
-    centre = float(np.median(theirs) / np.median(mine))
-    return Winner(first, other, centre, *interval, verdict=stats.verdict(interval))
+    return Winner(first, other, other[time] / first[time], *interval, verdict=stats.verdict(interval))
 
 
 def standings(study: Study) -> list[Standing]:

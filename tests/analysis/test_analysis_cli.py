@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gzip
 import json
 import subprocess
 import sys
@@ -84,38 +83,6 @@ def test_bad_limit_names_the_flag(limit: str, run_dirs: dict[str, Path], capsys:
 
 def test_unknown_flag_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--runid" in failure(capsys, "report", "--runid", "x")
-
-
-def test_compressed_rows_and_later_rows_are_read(tmp_path: Path) -> None:
-    from analysis.load import load_run
-
-    model = synthetic.CPU[0]
-    rows = [synthetic.failed_row(model, 224, 1, "timeout", "slow"), synthetic.make_row(model, 224, 1, count=3)]
-    folder = synthetic.write_run(tmp_path / "packed", rows)
-    (folder / "rows.jsonl.gz").write_bytes(gzip.compress((folder / "rows.jsonl").read_bytes()))
-    (folder / "rows.jsonl").unlink()
-    run = load_run(tmp_path)
-    assert [row.status for row in run.rows] == ["ok"]
-    assert run.superseded == 1
-
-
-def test_newest_run_is_the_default(tmp_path: Path) -> None:
-    from analysis.load import find_runs
-
-    row = synthetic.make_row(synthetic.CPU[0], 224, 1, count=3)
-    for name, day in (("b", "2026-11-20"), ("a", "2026-11-22")):
-        synthetic.write_run(tmp_path / name, [row], machine={"started_at": f"{day}T00:00:00+00:00"})
-    assert find_runs(tmp_path) == ["b", "a"]
-
-
-def test_accuracy_of_other_weights_is_not_used(tmp_path: Path) -> None:
-    from analysis.load import load_run
-
-    row = synthetic.make_row(synthetic.CPU[0], 224, 1, count=3, weights_sha256="cd" * 32)
-    synthetic.write_run(tmp_path / "results" / "x", [row])
-    run = load_run(tmp_path / "results", weights_dir=synthetic.write_weights(tmp_path / "weights", {224: 0.9}))
-    assert run.weights == {}
-    assert run.stale_weights == (224,)
 
 
 def test_nothing_imports_torch() -> None:

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from analysis.effects import choose_size, law_batch, size_scaling
+from analysis.findings import find_fastest, find_quickest, standings
+from analysis.load import Run
+from analysis.study import Study, judge
+from harness.schema import Parity, Row
+from tests.analysis import synthetic
+
+EAGER, FAST = synthetic.CPU[0], synthetic.CPU[4]
+
+
+def study_of(rows: list[Row], accuracies: dict[int, tuple[float, int]] | None = None) -> Study:
+    weights = {s: {"accuracy": a, "data": {"val_images": n}} for s, (a, n) in (accuracies or {}).items()}
+    return judge(Run("x", Path("x"), rows, weights=weights))
+
+
+def at(model: synthetic.Model, size: int, batch: int, ms: float, **changes: object) -> Row:
+    """A row whose every time is `ms` within 1%."""
+    samples = {"device_ms": [ms, ms * 1.01] * 10, "host_ms": [ms + 1, (ms + 1) * 1.01] * 10}
+    return synthetic.make_row(model, size, batch, samples=samples, same_as={}, **changes)
+
+
+def test_time_proportional_to_pixels_has_exponent_two_and_pixel_rate_one() -> None:
+    study = study_of([at(EAGER, size, 1, size**2 / 1000) for size in (224, 384, 512)])
+    (line,) = size_scaling(study, 1)
+    assert line.exponent == pytest.approx(2.0)
+    assert line.pixel_rate == pytest.approx(1.0)
+
+
+def test_constant_time_has_exponent_zero_and_the_whole_pixel_rate() -> None:
+    (line,) = size_scaling(study_of([at(EAGER, size, 1, 7.0) for size in (256, 512)]), 1)
+    assert line.exponent == pytest.approx(0.0, abs=1e-9)
+    assert line.pixel_rate == pytest.approx(4.0)
+
+
+def test_sizes_are_compared_at_the_largest_batch_that_most_contenders_share() -> None:
+    rows = [at(m, s, b, 5.0) for m in (EAGER, FAST) for s in (224, 384) for b in (1, 4)]
+    assert law_batch(study_of([*rows, at(EAGER, 224, 64, 5.0)])) == 4
+    assert law_batch(study_of([at(EAGER, 224, 64, 5.0)])) is None
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "chosen"),
+    [
+        ({224: (0.90, 1000), 384: (0.93, 1000)}, 384),  # z = 2.4
+        ({224: (0.90, 1000), 384: (0.92, 1000)}, 224),  # z = 1.6
+        ({224: (0.90, 100_000), 384: (0.92, 100_000)}, 384),
+        ({224: (0.95, 1000), 384: (0.90, 1000)}, 224),
+    ],
+)
+def test_a_larger_size_has_to_be_significantly_better(accuracies: dict, chosen: int) -> None:
+    choice = choose_size(study_of([at(EAGER, size, 1, 5.0) for size in (224, 384)], accuracies))
+    assert choice is not None
+    assert (choice.image_size, choice.basis, choice.source) == (chosen, "accuracy", "validation")
+
+
+def test_reference_images_stand_in_for_missing_training_records() -> None:
+    rows = [at(EAGER, s, 1, 5.0, parity=Parity(500, 0.0, 0.0, 1.0, a)) for s, a in ((224, 0.7), (384, 0.9))]
+    choice = choose_size(study_of(rows, {224: (0.99, 1000)}))
+    assert choice is not None
+    assert (choice.image_size, choice.source, choice.images) == (384, "reference", 500)
+
+
+def test_without_accuracies_speed_decides() -> None:
+    choice = choose_size(study_of([at(EAGER, size, 1, 5.0, parity=None) for size in (224, 384)]))
+    assert choice is not None
+    assert (choice.image_size, choice.basis) == (224, "speed")
+
+
+def test_winner_is_compared_with_the_best_of_another_library() -> None:
+    rows = [at(EAGER, 224, 1, 10.0), at(replace(EAGER, variant="compile"), 224, 1, 8.0), at(FAST, 224, 1, 4.0)]
+    winner = find_fastest(study_of(rows), 224)
+    assert winner is not None
+    assert winner.runner_up is not None
+    assert (winner.cell["backend"], winner.runner_up["variant"]) == ("onnx_runtime", "compile")
+    assert winner.margin == pytest.approx(2.0)
+    assert winner.verdict == "faster"
+    assert winner.low < 2.0 < winner.high
+
+
+def test_latency_is_judged_at_the_smallest_batch_by_what_the_caller_waits() -> None:
+    rows = [at(EAGER, 224, 1, 10.0), at(FAST, 224, 1, 4.0), at(EAGER, 224, 8, 1.0)]
+    quickest = find_quickest(study_of(rows), 224)
+    assert quickest is not None
+    assert (quickest.cell["backend"], quickest.cell["batch_size"]) == ("onnx_runtime", 1)
+    assert quickest.margin == pytest.approx(11.0 / 5.0)
+
+
+def test_standings_count_and_average_geometrically() -> None:
+    rows = [at(EAGER, 224, b, 8.0) for b in (1, 2, 4)] + [
+        at(FAST, 224, b, t) for b, t in ((1, 2.0), (2, 8.0), (4, 16.0))
+    ]
+    (standing,) = standings(study_of(rows))
+    assert (standing.wins, standing.ties, standing.losses) == (1, 1, 1)
+    assert standing.geometric_mean == pytest.approx((4.0 * 1.0 * 0.5) ** (1 / 3))

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from analysis.load import InputError, find_runs, load_run
+from analysis.study import judge
+from harness.schema import SCHEMA_VERSION, STATUSES, SchemaError, read_rows
+from tests.analysis import synthetic
+
+FIXTURES = sorted((Path(__file__).parents[1] / "fixtures").glob("rows_v*.jsonl"))
+EAGER = synthetic.CPU[0]
+
+
+def test_this_schema_version_has_a_fixture() -> None:
+    assert f"rows_v{SCHEMA_VERSION}" in [path.stem for path in FIXTURES]
+
+
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+def test_fixture_of_this_version_is_read_and_of_another_is_refused_by_name(path: Path) -> None:
+    version = int(path.stem.removeprefix("rows_v"))
+    if version == SCHEMA_VERSION:
+        assert {row.status for row in read_rows(path.read_text(encoding="utf-8"))} == set(STATUSES)
+    else:
+        with pytest.raises(SchemaError, match=str(version)):
+            list(read_rows(path.read_text(encoding="utf-8")))
+
+
+def test_every_status_of_the_fixture_can_be_judged(tmp_path: Path) -> None:
+    folder = tmp_path / "fixture"
+    folder.mkdir()
+    (folder / "rows.jsonl").write_bytes((Path(__file__).parents[1] / "fixtures" / "rows_v1.jsonl").read_bytes())
+    assert set(judge(load_run(tmp_path)).table["status"]) == set(STATUSES)
+
+
+def test_compressed_rows_and_later_rows_are_read(tmp_path: Path) -> None:
+    rows = [synthetic.failed_row(EAGER, 224, 1, "timeout", "slow"), synthetic.make_row(EAGER, 224, 1, count=3)]
+    folder = synthetic.write_run(tmp_path / "packed", rows)
+    (folder / "rows.jsonl.gz").write_bytes(gzip.compress((folder / "rows.jsonl").read_bytes()))
+    (folder / "rows.jsonl").unlink()
+    run = load_run(tmp_path)
+    assert [row.status for row in run.rows] == ["ok"]
+    assert run.superseded == 1
+
+
+def test_a_cut_gzip_file_is_one_clear_error(tmp_path: Path) -> None:
+    folder = synthetic.write_run(tmp_path / "cut", [synthetic.make_row(EAGER, 224, 1)])
+    packed = gzip.compress((folder / "rows.jsonl").read_bytes())
+    (folder / "rows.jsonl.gz").write_bytes(packed[: len(packed) // 2])
+    (folder / "rows.jsonl").unlink()
+    with pytest.raises(InputError, match=r"rows\.jsonl\.gz: cannot be read"):
+        load_run(tmp_path)
+
+
+def test_newest_run_is_the_default(tmp_path: Path) -> None:
+    row = synthetic.make_row(EAGER, 224, 1, count=3)
+    for name, day in (("b", "2026-11-20"), ("a", "2026-11-22")):
+        synthetic.write_run(tmp_path / name, [row], machine={"started_at": f"{day}T00:00:00+00:00"})
+    assert find_runs(tmp_path) == ["b", "a"]
+
+
+def test_accuracy_of_other_weights_is_not_used(tmp_path: Path) -> None:
+    row = synthetic.make_row(EAGER, 224, 1, count=3, weights_sha256="cd" * 32)
+    synthetic.write_run(tmp_path / "results" / "x", [row])
+    run = load_run(tmp_path / "results", weights_dir=synthetic.write_weights(tmp_path / "weights", {224: 0.9}))
+    assert run.weights == {}
+    assert run.stale_weights == (224,)
+
+
+def test_a_run_id_cannot_leave_the_results_folder(tmp_path: Path) -> None:
+    synthetic.write_run(tmp_path / "results" / "x", [synthetic.make_row(EAGER, 224, 1, count=3)])
+    synthetic.write_run(tmp_path / "outside", [synthetic.make_row(EAGER, 224, 1, count=3)])
+    with pytest.raises(InputError, match="known runs: x"):
+        load_run(tmp_path / "results", "../outside")
