@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import warnings
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from jsonargparse.typing import PositiveInt
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -25,8 +27,10 @@ class OneLineParser(LightningArgumentParser):
     """A parser that answers bad input with one line and exit status 2."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Print the message, its white space collapsed, and leave."""
-        fail(message)
+        """Print the message, in the words of the command line, and leave."""
+        message = re.sub(r'Parser key "([\w.]+)":', r"--\1:", message)
+        message = re.sub(r"Expected a <class '(\w+)'>", r"expected a value of type \1", message)
+        fail(f"{message}; see python -m training fit --help")
 
 
 class TrainingCLI(LightningCLI):
@@ -56,9 +60,15 @@ class TrainingCLI(LightningCLI):
             "--weights_dir",
             type=Path,
             default=Path("weights"),
-            help="Folder for best_resnet18_<size>.pth, its .json and samples/.",
+            help="Folder for best_resnet18_<size>.pth, its .json and samples/. An older pair is kept as .previous.",
         )
         parser.link_arguments("weights_dir", "model.weights_dir")
+        parser.add_argument(
+            "--warm_start_epochs",
+            type=PositiveInt | None,
+            default=None,
+            help="Epochs when --model.init_from is given, instead of --trainer.max_epochs.",
+        )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Fill in what was left open: logger, precision, progress bar, callbacks."""
@@ -76,6 +86,8 @@ class TrainingCLI(LightningCLI):
             kwargs["logger"] = False
         if asked.enable_checkpointing is not False and self.subcommand == "fit":
             callbacks.append(ModelCheckpoint(monitor="val/accuracy", mode="max", save_last=True))
+        if self.model.init_from and (warm_start_epochs := self._get(self.config_init, "warm_start_epochs")):
+            kwargs["max_epochs"] = warm_start_epochs
         kwargs["precision"] = asked.precision or fast_precision()
         kwargs["enable_progress_bar"] = on_terminal and asked.enable_progress_bar is not False
         kwargs["enable_model_summary"] = bool(asked.enable_model_summary)

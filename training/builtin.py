@@ -27,27 +27,27 @@ GRAINS = ("rows", "columns")
 CLASSES = tuple(f"{kind}_{grain}" for kind in KINDS for grain in GRAINS)
 SPLITS = ("train", "val", "test")
 
-PERIOD_BANDS_PX = ((2.4, 2.9), (4.5, 6.0), (9.0, 16.0))  # of the stripes, in canvas pixels
+PERIOD_BANDS_PX = ((2.3, 2.7), (4.5, 6.0), (9.0, 16.0))  # of the stripes, in canvas pixels
 BAND_SHARES = (0.4, 0.3, 0.3)
-GRAIN_CONTRAST = 40.0  # peak deviation of the stripes, in grey levels of 255
-SENSOR_NOISE = 4.0  # standard deviation, added after down-sampling, in grey levels of 255
+GRAIN_CONTRAST = 60.0  # peak deviation of the stripes, in grey levels of 255
+SENSOR_NOISE = 5.0  # standard deviation, added after down-sampling, in grey levels of 255
 
 Float = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
 
-def render_scene(seed: int, split: str, index: int, period_px: float | None = None) -> Pixels:
+def render_scene(seed: int, split: str, index: int, period_px: float | None = None, grain: str | None = None) -> Pixels:
     """One canvas, uint8 (3, 512, 512). Its class is `index % 10`, an index into CLASSES.
 
-    `period_px` overrides the stripe period (canvas pixels) and leaves everything else as it was.
+    `period_px` (canvas pixels) and `grain` override the stripes and leave everything else as it was.
     """
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
-    kind, grain = divmod(index % len(CLASSES), len(GRAINS))
+    kind, own_grain = divmod(index % len(CLASSES), len(GRAINS))
     drawn_period_px = rng.uniform(*PERIOD_BANDS_PX[rng.choice(len(BAND_SHARES), p=BAND_SHARES)])
     canvas = _background(rng)
     for _ in range(rng.integers(4, 9)):
         _draw_clutter(canvas, rng)
-    _draw_object(canvas, rng, kind, GRAINS[grain], period_px or drawn_period_px)
+    _draw_object(canvas, rng, kind, grain or GRAINS[own_grain], period_px or drawn_period_px)
     canvas *= _light(rng)
     return np.clip(canvas, 0, 255, out=canvas).astype(np.uint8)
 
