@@ -28,7 +28,7 @@ def write_all(run: Run, log_dir: Path) -> int:
         study = _judged(run)
         write_summary(study, folder)
         status.update("drawing figures")
-        drawn = draw_figures(study.table, caption(study), folder)
+        drawn = draw_figures(study.table, origin(study), folder)
         status.update("writing reports and events")
         reports = write_report(study, drawn, folder)
         events = write_events(study, folder, log_dir)
@@ -39,7 +39,7 @@ def write_all(run: Run, log_dir: Path) -> int:
 def write_figures(run: Run) -> int:
     """The figures alone."""
     study = _judged(run)
-    drawn = draw_figures(study.table, caption(study), run.folder / "report")
+    drawn = draw_figures(study.table, origin(study), run.folder / "report")
     plain_console().print(f"{len(drawn)} figures: {run.folder / 'report' / 'figures'}", markup=False)
     return 0
 
@@ -47,7 +47,7 @@ def write_figures(run: Run) -> int:
 def write_tensorboard(run: Run, log_dir: Path) -> int:
     """The events alone; figures and the report are embedded when they were written before."""
     events = write_events(_judged(run), run.folder / "report", log_dir)
-    plain_console().print(f"TensorBoard: tensorboard --logdir {events}", markup=False)
+    plain_console().print(f"TensorBoard: python -m tensorboard.main --logdir {events}", markup=False)
     return 0
 
 
@@ -63,10 +63,10 @@ def write_summary(study: Study, folder: Path) -> None:
     write_text(folder / "columns.md", "# Columns of summary.csv\n\n" + "\n".join(meanings) + "\n")
 
 
-def caption(study: Study) -> str:
+def origin(study: Study) -> dict[str, str]:
     """Machine, clock and run: what a figure needs when it is seen alone."""
     clocks = ", ".join(sorted({row.clock for row in study.run.rows}))
-    return f"{study.device} · {clocks} · {study.run.run_id}"
+    return {"device": study.device, "clock": clocks, "run": study.run.run_id}
 
 
 def _judged(run: Run) -> Study:

@@ -31,6 +31,7 @@ FIGURE_WORDS: dict[str, dict[str, str]] = {
         "batches_along": "along each line: batch {batches}",
         "bars": "bars: {level}% interval",
         "best_batch": "each at its best batch",
+        "caption": "{device} · clock: {clock} · run {run}",
     },
     "ru": {
         "image_size": "размер изображения, пикс.",
@@ -60,6 +61,7 @@ FIGURE_WORDS: dict[str, dict[str, str]] = {
         "batches_along": "вдоль каждой линии: батч {batches}",
         "bars": "отрезки: {level}-процентный интервал",
         "best_batch": "каждый при лучшем размере батча",
+        "caption": "{device} · часы: {clock} · прогон {run}",
     },
 }
 

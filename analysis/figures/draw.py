@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import matplotlib as mpl
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures import scaling, tradeoff
 from analysis.language import LANGUAGES, Language
+from analysis.words import FIGURE_WORDS
 
 Draw = Callable[[pd.DataFrame, Language, str], Figure | None]
 
@@ -28,16 +29,17 @@ FIGURES: dict[str, Draw] = {
 DPI = 160
 
 
-def draw_figures(table: pd.DataFrame, caption: str, folder: Path) -> list[str]:
+def draw_figures(table: pd.DataFrame, origin: Mapping[str, str], folder: Path) -> list[str]:
     """Write figures/<name>.{png,svg} in English and figures/ru/ in Russian under `folder`; answers the names drawn.
 
-    A figure without data is left out, and a file of that name from an earlier call is removed.
+    `origin` names device, clock and run for the caption. A figure without data is left out, and a file of that name
+    from an earlier call is removed.
     """
     drawn = []
     for name, draw in FIGURES.items():
         for code in LANGUAGES:
             target = folder / "figures" / ("" if code == "en" else code)
-            figure = draw(table, Language(code), caption)
+            figure = draw(table, Language(code), FIGURE_WORDS[code]["caption"].format(**origin))
             if figure is None:
                 for suffix in (".png", ".svg"):
                     (target / f"{name}{suffix}").unlink(missing_ok=True)

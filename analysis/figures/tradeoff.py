@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from analysis.figures.style import LABEL_PT, Style, colour_of, label_ends, panels, styles, value_axis
 from analysis.language import Language
@@ -79,6 +80,7 @@ def accuracy_vs_fps(table: pd.DataFrame, language: Language, caption: str) -> Fi
     value_axis(axes, fps, language, axis="x")
     spread = max(1.0, accuracy.max() - accuracy.min())
     axes.set_ylim(accuracy.min() - 0.15 * spread, accuracy.max() + 0.15 * spread)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: language.number(value, 1)))
     axes.set_xlabel(words["fps"], fontsize=8)
     axes.set_ylabel(words["accuracy"], fontsize=8)
     label_ends(axes, [_named(best.loc[i], fps[i], accuracy[i], looks, words) for i in front])
