@@ -41,7 +41,7 @@ class Model:
     image_size: int
     weights: Artifact
     reference: Artifact
-    exported: dict[str, Artifact]  # by precision
+    exported: dict[str, Artifact]  # by the name `name_export` gives
 
     @property
     def artifacts(self) -> list[Artifact]:
@@ -69,12 +69,18 @@ def find_models(weights_dir: Path, image_sizes: list[int]) -> dict[int, Model]:
             )
         if size not in references:
             raise ArtifactError(f"--image_sizes {size}: not exported; run `python -m export --image_size {size}`")
-        mine = {a.manifest["precision"]: a for a in exported if a.manifest["image_size"] == size}
+        mine = {name_export(a): a for a in exported if a.manifest["image_size"] == size}
         models[size] = Model(size, weights[size], references[size], mine)
         check_model(models[size])
     if not models:
         raise ArtifactError(f"--weights_dir {weights_dir}: nothing is exported; run `python -m export`")
     return models
+
+
+def name_export(artifact: Artifact) -> str:
+    """The precision, and for INT8 files made for another runtime than the CPU's, whose: `int8_tensorrt`."""
+    style = artifact.manifest.get("int8_style")
+    return artifact.manifest["precision"] + (f"_{style}" if style not in (None, "cpu") else "")
 
 
 def check_model(model: Model) -> None:
