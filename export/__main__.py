@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 an artefact failed its check and was not kept, 2 bad input, 130 interrupted."""
     options = read_options(arguments)
     from export.files import BadInputError  # noqa: PLC0415 - torch takes seconds: --help and bad flags do not wait
-    from training.errors import TrainingError  # noqa: PLC0415
+    from training.checkpoint import TrainingError  # noqa: PLC0415
 
     try:
         return _export(options)

@@ -1,0 +1,9 @@
+"""Fixtures shared by several folders: one network for the whole session, exported once."""
+
+from tests.export_fixtures import (  # noqa: F401 - fixtures are found by name
+    bare,
+    exported,
+    exported_once,
+    manifest_of_fixture,
+    network,
+)
