@@ -43,6 +43,7 @@ def gather_facts(study: Study, figures: Sequence[str]) -> dict[str, Any]:
         "fastest": fastest,
         "fastest_fp32": findings.find_fastest(study, choice.image_size, "fp32") if choice else None,
         "quickest": findings.find_quickest(study, choice.image_size) if choice else None,
+        "loss": findings.accuracy_loss(study, fastest.cell) if fastest else None,
         "per_size": [
             {"size": s, "fastest": findings.find_fastest(study, s), "fp32": findings.find_fastest(study, s, "fp32")}
             for s in sizes

@@ -87,6 +87,24 @@ def find_quickest(study: Study, image_size: int) -> Winner | None:
     return _winner(study, table, "mean_ms", lambda cell: cell.draws)
 
 
+def accuracy_loss(study: Study, line: Line) -> tuple[float, Line] | None:
+    """How much accuracy (0..1) a line gives up against fp32 at its image size, and the fastest line that gives up none.
+
+    Accuracies are of the same reference images. None when nothing is given up or nothing is known.
+    """
+    table = study.ranked
+    table = table[(table["image_size"] == line["image_size"]) & pd.to_numeric(table["accuracy"]).notna()]
+    full = table[table["precision"] == "fp32"]
+    if full.empty or pd.isna(line["accuracy"]):
+        return None
+    reference = float(full["accuracy"].max())
+    loss = reference - float(line["accuracy"])
+    if loss <= 1e-9:
+        return None
+    kept = table[pd.to_numeric(table["accuracy"]) >= reference - 1e-9]
+    return loss, lines(kept.sort_values("ms_per_image", kind="stable"))[0]
+
+
 def _host_draws(cell: Cell) -> stats.Array:
     seed = zlib.crc32(f"host {cell.rows[0].run_id} {cell.key}".encode())
     return stats.bootstrap_location(cell.boundary("host_ms"), np.random.default_rng([SEED, seed]))

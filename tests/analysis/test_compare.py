@@ -39,6 +39,12 @@ def test_two_percent_slower_is_seen_and_let_pass(capsys: pytest.CaptureFixture[s
     assert "slower" in capsys.readouterr().out
 
 
+def test_a_slowdown_that_may_be_within_the_limit_is_no_regression() -> None:
+    cells = compare_cells(run_of("a", count=15), run_of("b", factor=1.03, count=15), 0.03)
+    assert all(cell.interval[0] < 1.03 < cell.interval[1] for cell in cells)
+    assert not any(cell.regression for cell in cells)
+
+
 def test_faster_is_no_regression() -> None:
     cells = compare_cells(run_of("a"), run_of("b", factor=0.9), 0.0)
     assert [(cell.verdict, cell.regression) for cell in cells] == [("faster", False)] * 2

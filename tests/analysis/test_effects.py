@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis.effects import choose_size, law_batch, size_scaling
-from analysis.findings import find_fastest, find_quickest, standings
+from analysis.findings import accuracy_loss, find_fastest, find_quickest, standings
 from analysis.load import Run
 from analysis.study import Study, judge
 from harness.schema import Parity, Row
@@ -99,3 +99,22 @@ def test_standings_count_and_average_geometrically() -> None:
     (standing,) = standings(study_of(rows))
     assert (standing.wins, standing.ties, standing.losses) == (1, 1, 1)
     assert standing.geometric_mean == pytest.approx((4.0 * 1.0 * 0.5) ** (1 / 3))
+
+
+def test_accuracy_lost_by_a_lower_precision_is_told_with_the_fastest_that_loses_none() -> None:
+    def accurate(share: float) -> Parity:
+        return Parity(100, 0.0, 0.0, 1.0, share)
+
+    rows = [
+        at(EAGER, 224, 1, 10.0, parity=accurate(0.92)),
+        at(FAST, 224, 1, 8.0, parity=accurate(0.92)),
+        at(replace(FAST, precision="int8"), 224, 1, 2.0, parity=accurate(0.90)),
+    ]
+    study = study_of(rows)
+    fastest = find_fastest(study, 224)
+    assert fastest is not None
+    loss = accuracy_loss(study, fastest.cell)
+    assert loss is not None
+    assert loss[0] == pytest.approx(0.02)
+    assert loss[1]["contender"] == "onnx_runtime/default/fp32"
+    assert accuracy_loss(study, loss[1]) is None

@@ -110,6 +110,7 @@ DEGENERATE = {
     "noisy": synthetic.make_rows((synthetic.Model("pytorch", "eager", "fp32", 4, 16, 0.25), FAST), count=9),
     "no parity": [synthetic.make_row(EAGER, 224, 1, parity=None, telemetry={}, flops_per_image=None)],
     "sizes apart": [synthetic.make_row(EAGER, 224, 1), synthetic.make_row(FAST, 384, 8)],
+    "rounds": synthetic.make_rows((EAGER, FAST), (224,), (1, 8), rounds=3, count=12),
     "gpu": synthetic.make_rows(synthetic.GPU[:3], (224,), (1, 8), count=12, clock="cuda_events"),
 }  # fmt: skip
 
@@ -156,6 +157,7 @@ def test_hostile_text_is_shown_and_not_obeyed(hostile: str) -> None:
         ("x\n# y", r"x \# y"),
         ("a\\|b", r"a\\\|b"),
         ("plain 1.5%", "plain 1.5%"),
+        ("$x$ *y* _z_ ~w~ [v] {u} &", r"\$x\$ \*y\* \_z\_ \~w\~ \[v\] \{u\} \&"),
     ],
 )
 def test_escape(raw: str, safe: str) -> None:

@@ -21,7 +21,7 @@ def test_trimmed_mean_of_published_example() -> None:
     assert stats.trimmed_mean(np.array([*range(1, 20), 1000.0])) == pytest.approx(10.5)
 
 
-@pytest.mark.parametrize("count", [12, 20, 30, 200])
+@pytest.mark.parametrize("count", [12, 16, 20, 30, 200])
 def test_interval_is_tukey_mclaughlins_written_out(count: int) -> None:
     """Mean +- t(h - 1) * s_w / ((1 - 2 g/n) sqrt(n)), with the winsorised deviation from SciPy's own winsorize."""
     samples = np.random.default_rng(count).gamma(3.0, size=count)
