@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import sys
@@ -21,6 +22,8 @@ from training.callbacks import BestWeights, PlainProgress, SampleGrid, Throughpu
 from training.classifier import Classifier
 from training.data import ImageDataModule
 from training.errors import TrainingError
+
+LOGS_DIR = Path("lightning_logs")
 
 
 class OneLineParser(LightningArgumentParser):
@@ -42,7 +45,7 @@ class TrainingCLI(LightningCLI):
             ImageDataModule,
             seed_everything_default=0,
             parser_class=OneLineParser,
-            trainer_defaults={"max_epochs": 30, "log_every_n_steps": 10, "num_sanity_val_steps": 0},
+            trainer_defaults={"max_epochs": 30, "log_every_n_steps": 5, "num_sanity_val_steps": 0},
             auto_configure_optimizers=False,
             args=args,
         )
@@ -79,7 +82,7 @@ class TrainingCLI(LightningCLI):
         callbacks.append(TQDMProgressBar() if on_terminal else PlainProgress())
         if asked.logger is None and self.subcommand == "fit":
             kwargs["logger"] = TensorBoardLogger(
-                "lightning_logs", name="", version=run_name(self.datamodule.image_size), default_hp_metric=False
+                LOGS_DIR, name="", version=run_name(self.datamodule.image_size, LOGS_DIR), default_hp_metric=False
             )
             callbacks.append(LearningRateMonitor("step"))
         elif asked.logger is None:
@@ -94,9 +97,11 @@ class TrainingCLI(LightningCLI):
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
 
-def run_name(image_size: int) -> str:
-    """Folder of a run under lightning_logs/: size in px and start in UTC."""
-    return f"resnet18_{image_size}_{datetime.now(UTC):%Y%m%d-%H%M%S}"
+def run_name(image_size: int, logs_dir: Path) -> str:
+    """Folder of a new run under `logs_dir`: size in px and start in UTC, numbered when that second is taken."""
+    name = f"resnet18_{image_size}_{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    names = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
+    return next(name for name in names if not (logs_dir / name).exists())
 
 
 def fast_precision() -> str:

@@ -45,7 +45,8 @@ class Throughput(Callback):
         self._ready_at = time.perf_counter()
         self.step_s += self._ready_at - self._started_at
         self.images += len(batch[1])
-        pl_module.log("train/images_per_s", len(batch[1]) / (self._ready_at - self._started_at))
+        rate = len(batch[1]) / (self._ready_at - self._started_at)
+        pl_module.log("train/images_per_s", rate, on_step=False, on_epoch=True)
 
     @property
     def images_per_s(self) -> float:
