@@ -54,7 +54,7 @@ def build_parser() -> ArgumentParser:
 def main() -> int:
     """Returns the exit status: 0 when every planned job has its row, 2 for bad input, 130 when interrupted."""
     parser = build_parser()
-    args = parser.parse_args()
+    args = parser.parse_args(["--print_config=comments" if a == "--print_config" else a for a in sys.argv[1:]])
     try:
         return run(
             Request(
