@@ -18,7 +18,9 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQ
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from training.callbacks import BestWeights, PlainProgress, SampleGrid, Throughput
+from training.best_weights import BestWeights
+from training.callbacks import PlainProgress, SampleGrid, Throughput
+from training.checkpoint import load_tensors
 from training.classifier import Classifier
 from training.data import ImageDataModule
 from training.errors import TrainingError
@@ -72,6 +74,13 @@ class TrainingCLI(LightningCLI):
             default=None,
             help="Epochs when --model.init_from is given, instead of --trainer.max_epochs.",
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Read the command line, and refuse a --ckpt_path that cannot be resumed before Lightning opens it."""
+        super().parse_arguments(parser, args)
+        path = self.config[self.config.subcommand].ckpt_path
+        if path not in (None, "best", "last", "hpc", "registry"):
+            load_tensors(Path(path), "--ckpt_path wants a .ckpt file from lightning_logs/<run>/checkpoints/")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Fill in what was left open: logger, precision, progress bar, callbacks."""
@@ -131,7 +140,8 @@ def main() -> None:
     try:
         TrainingCLI()
     except TrainingError as error:
-        fail(str(error))
+        # An error in a loader process arrives with that process's traceback before it.
+        fail(str(error).strip().splitlines()[-1])
 
 
 if __name__ == "__main__":

@@ -85,15 +85,27 @@ def save_weights(path: Path, state_dict: StateDict, metadata: Metadata, samples:
 
 
 def load_state_dict(path: Path) -> StateDict:
-    """The state_dict in `path`, on the CPU. Code inside the file is never run (`weights_only=True`).
+    """The state_dict in `path`, on the CPU. Code inside the file is never run.
 
     Raises:
-        CheckpointError: no such file, not a PyTorch file, damaged, or it holds more than tensors.
+        CheckpointError: see load_tensors; also when the file holds something other than a state_dict.
+    """
+    content = load_tensors(path, "train that size first, or give the path of a .pth file")
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise CheckpointError(f"{path}: is not a plain state_dict; save one with torch.save(model.state_dict(), path)")
+    return dict(content)
+
+
+def load_tensors(path: Path, mend: str) -> Any:
+    """What `torch.save` wrote to `path`, on the CPU: tensors and plain values only (`weights_only=True`).
+
+    Raises:
+        CheckpointError: no such file (then `mend` is added), damaged, or it holds other objects, whose code is not run.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; train that size first, or give the path of a .pth file")
+        raise CheckpointError(f"{path}: no such file; {mend}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = "holds objects other than tensors" if "GLOBAL" in str(error) else "is damaged"
         raise CheckpointError(
@@ -101,9 +113,6 @@ def load_state_dict(path: Path) -> StateDict:
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise CheckpointError(f"{path}: damaged or not a PyTorch file; copy or train it again") from error
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise CheckpointError(f"{path}: is not a plain state_dict; save one with torch.save(model.state_dict(), path)")
-    return dict(content)
 
 
 def load_metadata(path: Path) -> Metadata:

@@ -73,6 +73,8 @@ def test_weights_that_do_not_fit_are_refused_in_one_line_and_nothing_is_lost(cap
         assert name in stderr
         assert reason in stderr
         assert len(stderr.splitlines()) == 1
+    status, stderr = run_in_process(capsys, monkeypatch, "fit", "--data.image_size", 32, "--ckpt_path", "pickle.pth")
+    assert (status, len(stderr.splitlines())) == (2, 1)
     assert not Path("canary").exists()
     assert Path("weights/best_resnet18_32.pth").read_bytes() == b"mine"
 

@@ -75,7 +75,21 @@ def test_tensorboard_holds_curves_rates_and_images_in_a_folder_named_after_the_s
     scalars = set(events.Tags()["scalars"])
     assert {"train/loss", "val/loss", "val/accuracy", "train/images_per_s"} <= scalars
     assert any(name.startswith("lr") for name in scalars)
+    assert {"best/accuracy", "best/val_loss"} <= scalars
     assert events.Tags()["images"] == ["train/images"]
+
+
+def test_training_resumes_from_a_checkpoint_and_validate_repeats_the_accuracy(run_training, fitted):
+    folder, _ = fitted
+    checkpoint = sorted(folder.glob("lightning_logs/*/checkpoints/last.ckpt"))[0]
+    arguments = [*TINY[:-1], 3, "--weights_dir", "c", "--ckpt_path", checkpoint]
+    resumed = run_training("fit", *arguments, cwd=folder)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "epoch 3" in resumed.stdout
+    assert "epoch 2" not in resumed.stdout
+    validated = run_training("validate", *TINY, "--weights_dir", "c", cwd=folder)
+    _, metadata = load_weights(folder / "c/best_resnet18_32.pth")
+    assert f"{metadata.accuracy:.3f}" in validated.stdout
 
 
 def test_handwritten_digits_from_a_folder_reach_90_percent(run_training, tmp_path):
