@@ -38,7 +38,7 @@ bench: $(REPORT)  ## Everything that is missing or stale: set-up, training, expo
 	@echo "Up to date: $(REPORT) (in Russian: $(REPORT:.en.md=.ru.md)); curves: make tensorboard"
 
 report: $(SETUP)  ## Write the report of run RUN again from its rows
-	$(PY) -m analysis report --run $(RUN)
+	$(PY) -m analysis report --run_id $(RUN)
 
 tensorboard: $(SETUP)  ## Open training curves and benchmark results in TensorBoard
 	$(VENV)/bin/tensorboard --logdir lightning_logs
@@ -92,5 +92,5 @@ results/$(RUN)/.measured: weights/.exported-$(RUN) $(CONFIG) | $(SETUP)
 	@touch $@
 
 $(REPORT): results/$(RUN)/.measured
-	$(PY) -m analysis report --run $(RUN)
+	$(PY) -m analysis report --run_id $(RUN)
 	@touch $@
