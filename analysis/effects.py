@@ -156,7 +156,7 @@ def load_of(study: Study, line: Line) -> Load:
     rows = [r for r in rows if (r.job.image_size, r.job.batch_size) == (line["image_size"], line["batch_size"])]
     asked = next((row.options["threads"] for row in rows if isinstance(row.options.get("threads"), int)), None)
     cpu = study.run.machine.get("cpu")
-    cores = cpu.get("physical_cores") if isinstance(cpu, dict) else None
+    cores = cpu.get("usable_cores", cpu.get("physical_cores")) if isinstance(cpu, dict) else None
     threads = asked or (cores if isinstance(cores, int) else None)
     busy = _number(line.get("worker_cpu_percent"))
     share = busy / 100 / threads if busy is not None and threads else None

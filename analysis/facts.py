@@ -36,7 +36,7 @@ def gather_facts(study: Study, figures: Sequence[str]) -> dict[str, Any]:
         "plan": _plan(study),
         "method": _method(study),
         "versions": _versions(study),
-        "audit": _audit(study.run.audit),
+        "audit": _audit(study),
         "figures": list(figures),
         "baseline": {"label": label_of("/".join(BASELINE)), "measured": findings.has_baseline(study)},
         "choice": choice,
@@ -121,18 +121,33 @@ def _method(study: Study) -> dict[str, Any]:
     }
 
 
-def _audit(audit: dict[str, Any]) -> dict[str, Any] | None:
-    """The run's own audit; None when there is none. Unknown keys are left out, missing ones are None."""
-    if not audit:
+def _audit(study: Study) -> dict[str, Any] | None:
+    """What the run says of itself; None when it says nothing. Missing values are None.
+
+    The ratio of a contender to itself is computed from its rows; audit.json speaks only where there are no such rows.
+    """
+    audit, check = study.run.audit, study.self_check
+    if not audit and check is None:
         return None
-    ratio, sheet = _record(audit.get("self_ratio")), _record(audit.get("time_sheet_s"))
+    if check is not None:
+        ratio = {"ratio": check.ratio, "low": check.low, "high": check.high}
+        audit = {**audit, "noise_floor_percent": check.noise_floor_percent, "self_ratio": ratio}
+    ratio, sheet, load = (_record(audit.get(name)) for name in ("self_ratio", "time_sheet_s", "load_before"))
+    busy = load.get("processes")
     wall, measuring = _finite(sheet.get("wall")), _finite(sheet.get("measuring"))
     return {
         **{name: _finite(audit.get(name)) for name in AUDIT},
         **{f"self_{name}": _finite(ratio.get(name)) for name in ("ratio", "low", "high")},
+        "self_cells": check.cells if check else None,
+        "busy": [_busy(process) for process in busy] if isinstance(busy, list) else [],
         "wall_s": wall,
         "measuring_share": measuring / wall if wall and measuring is not None else None,
     }
+
+
+def _busy(process: Any) -> dict[str, Any]:
+    record = _record(process)
+    return {"name": str(record.get("name")), "share": (_finite(record.get("cpu_percent")) or 0.0) / 100}
 
 
 def _telemetry(best: list[findings.Line]) -> dict[str, Any]:

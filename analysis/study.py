@@ -11,17 +11,22 @@ import pandas as pd
 from analysis.cells import Cell, Key, build_cells
 from analysis.load import Run
 from analysis.saturation import find_saturation
+from analysis.self_check import SelfCheck, find_self_check, is_again
 from analysis.summary import summarise
 
 
 @dataclass(frozen=True)
 class Study:
-    """`table`: one line per cell (summary.COLUMNS); `saturation`: one per contender and size (saturation.COLUMNS)."""
+    """`table`: one line per cell (summary.COLUMNS); `saturation`: one per contender and size (saturation.COLUMNS).
+
+    Contenders measured a second time as a check are in `self_check` alone.
+    """
 
     run: Run
     cells: Mapping[Key, Cell]
     table: pd.DataFrame
     saturation: pd.DataFrame
+    self_check: SelfCheck | None = None
 
     @property
     def ranked(self) -> pd.DataFrame:
@@ -43,6 +48,6 @@ class Study:
 
 def judge(run: Run) -> Study:
     """Compute everything that is derived from a run's rows."""
-    cells = build_cells(run.rows)
+    cells = build_cells(row for row in run.rows if not is_again(row))
     accuracy = {size: record.get("accuracy") for size, record in run.weights.items()}
-    return Study(run, cells, summarise(cells, accuracy), find_saturation(cells))
+    return Study(run, cells, summarise(cells, accuracy), find_saturation(cells), find_self_check(run.rows))

@@ -52,6 +52,7 @@ COLUMNS = {
     "throughput_fps": "trimmed mean of images per second with the next batch always enqueued",
     "tflops_per_s": "flops_per_image x fps / 10**12",
     "accuracy": "share of labelled reference images classified right by this cell's own outputs, 0..1",
+    "parity_images": "reference images behind accuracy and top1_agreement",
     "top1_agreement": "share of reference images with the fp32 reference's top class, 0..1",
     "rel_l2": "distance of the logits from the fp32 reference, relative L2 norm",
     "val_accuracy": "validation accuracy of the fp32 weights at this image size, 0..1",
@@ -152,6 +153,7 @@ def _facts(cell: Cell, val_accuracy: Mapping[int, float | None]) -> dict[str, An
     parity = row.parity
     return {
         "accuracy": parity.accuracy if parity else None,
+        "parity_images": parity.images if parity else None,
         "top1_agreement": parity.top1_agreement if parity else None,
         "rel_l2": parity.rel_l2 if parity else None,
         "val_accuracy": val_accuracy.get(cell.key.image_size),

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from analysis.effects import choose_size, law_batch, size_scaling
+from analysis.facts import gather_facts
 from analysis.findings import accuracy_loss, find_fastest, find_quickest, standings
 from analysis.load import Run
 from analysis.study import Study, judge
-from harness.schema import Parity, Row
+from harness.schema import AGAIN, Parity, Row
 from tests.analysis import synthetic
 
 EAGER, FAST = synthetic.CPU[0], synthetic.CPU[4]
@@ -118,3 +119,17 @@ def test_accuracy_lost_by_a_lower_precision_is_told_with_the_fastest_that_loses_
     assert loss[0] == pytest.approx(0.02)
     assert loss[1]["contender"] == "onnx_runtime/default/fp32"
     assert accuracy_loss(study, loss[1]) is None
+
+
+def test_a_contender_measured_twice_is_a_check_and_no_contender() -> None:
+    again = replace(EAGER, variant="eager" + AGAIN)
+    rows = [at(EAGER, 224, b, 10.0) for b in (1, 2)] + [at(again, 224, b, ms) for b, ms in ((1, 10.4), (2, 10.0))]
+    study = study_of(rows)
+    assert set(study.table["contender"]) == {"pytorch/eager/fp32"}
+    check = study.self_check
+    assert check is not None
+    assert check.cells == 2
+    assert check.ratio == pytest.approx(1.04**0.5)
+    assert check.noise_floor_percent == pytest.approx(4.0)
+    assert check.low < 1.04**0.5 < check.high
+    assert gather_facts(study, [])["audit"]["self_ratio"] == pytest.approx(1.04**0.5)
