@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+
 import torch
 from torch import nn
 from torchvision.models import ResNet18_Weights, resnet18
@@ -23,7 +26,8 @@ def build_network(num_classes: int, pretrained: bool = False) -> nn.Module:
     if not pretrained:
         return resnet18(num_classes=num_classes, zero_init_residual=True)
     try:
-        network = resnet18(weights=ResNet18_Weights.DEFAULT)
+        with contextlib.redirect_stderr(io.StringIO()):  # torch.hub announces the download there, before it can fail
+            network = resnet18(weights=ResNet18_Weights.DEFAULT, progress=False)
     except (OSError, RuntimeError) as error:
         raise TrainingError(
             f"--model.pretrained: the ImageNet weights cannot be downloaded ({_first_line(error)}); "
