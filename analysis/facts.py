@@ -13,6 +13,7 @@ from analysis.saturation import TOLERANCE
 from analysis.study import Study
 
 AUDIT = ("noise_floor_percent", "null_job_ms", "parent_cpu_percent")
+LOUD_PERCENT = 5.0  # a noise floor above this is said in the answer itself
 LOAD_COLUMNS = (
     "worker_cpu_percent",
     "gpu_utilization_percent",
@@ -31,12 +32,14 @@ def gather_facts(study: Study, figures: Sequence[str]) -> dict[str, Any]:
     batch = effects.law_batch(study)
     fastest = findings.find_fastest(study, choice.image_size) if choice else None
     best = findings.best_per_contender(study)
+    audit = _audit(study)
     return {
         "run": _run(study),
         "plan": _plan(study),
         "method": _method(study),
         "versions": _versions(study),
-        "audit": _audit(study),
+        "audit": audit,
+        "shaky": _is_shaky(study, audit),
         "figures": list(figures),
         "baseline": {"label": label_of("/".join(BASELINE)), "measured": findings.has_baseline(study)},
         "choice": choice,
@@ -143,6 +146,13 @@ def _audit(study: Study) -> dict[str, Any] | None:
         "wall_s": wall,
         "measuring_share": measuring / wall if wall and measuring is not None else None,
     }
+
+
+def _is_shaky(study: Study, audit: dict[str, Any] | None) -> bool:
+    """Whether a reader must be warned first: most measured cells are unstable, or the noise floor is high."""
+    floor = audit["noise_floor_percent"] if audit else None
+    unstable = int((study.ranked["status"] == "unstable").sum())
+    return 2 * unstable > len(study.ranked) or (floor is not None and floor > LOUD_PERCENT)
 
 
 def _busy(process: Any) -> dict[str, Any]:

@@ -77,7 +77,10 @@ def _decimals(value: float) -> int:
 
 
 def _ratio_decimals(value: float) -> int:
-    """Two, one for 10 and more; three next to 1, where an interval must not seem to touch 1.00 when it does not."""
-    if 0.9 < value < 1.1 and value != 1:
+    """Two, one for 10 and more; three below 0.1 and next to 1.
+
+    Next to 1 an interval must not seem to touch 1.00 when it does not.
+    """
+    if abs(value) < 0.1 or (0.9 < value < 1.1 and value != 1):
         return 3
     return 2 if abs(value) < 10 else 1

@@ -195,3 +195,11 @@ def test_load_is_told_by_busy_threads_and_teraflops(study: Study) -> None:
     text = render(gather_facts(study, []), "en").replace("\u00a0", " ")
     assert "kept 2 threads busy 98% of the time" in text
     assert "TFLOP/s" in text
+
+
+def test_a_disturbed_run_is_called_so_before_its_answer(study: Study) -> None:
+    shaky = synthetic.make_rows((EAGER, FAST), (224,), (1,), status="unstable", reason="wide")
+    english, russian = reports(shaky)
+    assert "Read with care" in english.split("## Introduction")[0]
+    assert "Осторожно" in russian.split("## Введение")[0]
+    assert "Read with care" not in render(gather_facts(study, []), "en")
