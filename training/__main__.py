@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from jsonargparse.typing import PositiveInt
+from jsonargparse.typing import PositiveFloat, PositiveInt
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -74,6 +74,12 @@ class TrainingCLI(LightningCLI):
             default=None,
             help="Epochs when --model.init_from is given, instead of --trainer.max_epochs.",
         )
+        parser.add_argument(
+            "--warm_start_learning_rate",
+            type=PositiveFloat | None,
+            default=None,
+            help="Peak learning rate when --model.init_from is given, instead of --model.learning_rate.",
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Read the command line, and refuse a --ckpt_path that cannot be resumed before Lightning opens it."""
@@ -98,8 +104,10 @@ class TrainingCLI(LightningCLI):
             kwargs["logger"] = False
         if asked.enable_checkpointing is not False and self.subcommand == "fit":
             callbacks.append(ModelCheckpoint(monitor="val/accuracy", mode="max", save_last=True))
-        if self.model.init_from and (warm_start_epochs := self._get(self.config_init, "warm_start_epochs")):
-            kwargs["max_epochs"] = warm_start_epochs
+        if self.model.init_from:
+            kwargs["max_epochs"] = self._get(self.config_init, "warm_start_epochs") or asked.max_epochs
+            warm_rate = self._get(self.config_init, "warm_start_learning_rate")
+            self.model.learning_rate = warm_rate or self.model.learning_rate
         kwargs["precision"] = asked.precision or fast_precision()
         kwargs["enable_progress_bar"] = on_terminal and asked.enable_progress_bar is not False
         kwargs["enable_model_summary"] = bool(asked.enable_model_summary)
