@@ -63,7 +63,8 @@ class CpuClock:
 class CudaEventClock:
     """CUDA events on torch's current stream, around each inference (resolution about 0.5 us).
 
-    Events bracket only work of the stream they are recorded on: a backend must enqueue on that stream. On an idle
+    Events bracket only work of the stream they are recorded on: a backend must enqueue on that stream. It is made here,
+    because libraries take the default stream's handle, 0, for "none given" and then use one of their own. On an idle
     stream the first event would be stamped before the host has launched anything, so each window starts with an
     inference that is not timed; `queue` bounds how far the host may run ahead. `cuda` is torch.cuda, or a fake of it.
     """
@@ -72,6 +73,7 @@ class CudaEventClock:
 
     def __init__(self, cuda: Any, queue: int = 32) -> None:
         self.cuda = cuda
+        cuda.set_stream(cuda.Stream())
         self.queue = queue
 
     def window(self, run: Callable[[], None], count: int) -> Window:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from harness.clocks import Clock
 
 TRIM = 0.1  # share dropped at each end before the mean
+MIN_COVERAGE = 0.9  # share of a window's wall clock that its samples must account for
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,14 @@ class StopRule:
 
 @dataclass(frozen=True)
 class Samples:
-    """Raw result of one job: nothing is averaged. `settled`: the target was reached; else `reason` says why not."""
+    """Raw result of one job: nothing is averaged. `doubt` says why it is not known well enough; empty when it is."""
 
     device_ms: list[float]
     throughput_fps: list[float]
     warmup_ms: list[float]
-    settled: bool
-    reason: str = ""
-    half_width_percent: float = field(default=math.nan)
+    doubt: str
+    half_width_percent: float
+    coverage: float  # sum of device_ms over the wall clock of its windows; about 1 when the clock saw all the work
 
 
 def half_width_percent(samples: Sequence[float], t_975: Sequence[float]) -> float:
@@ -102,28 +103,22 @@ def sample(clock: Clock, run: Callable[[], None], batch_size: int, rule: StopRul
     start = clock.now_ms()
     device_ms: list[float] = []
     throughput_fps: list[float] = []
-    half_width = math.inf
+    wall_ms = 0.0
     count = rule.min_samples
     while True:
         window = clock.window(run, count)
         device_ms += window.samples_ms
         throughput_fps.append(1000.0 * batch_size * count / window.wall_ms)
+        wall_ms += window.wall_ms
         half_width = half_width_percent(device_ms, rule.t_975)
+        known = half_width <= rule.target_percent
         seconds = (clock.now_ms() - start) / 1000.0
-        if half_width <= rule.target_percent and seconds >= rule.min_seconds:
-            reason = "" if steady else "warm-up windows did not agree before the time limit"
-            return Samples(device_ms, throughput_fps, warmup_ms, steady, reason, half_width)
-        if seconds >= rule.max_seconds or len(device_ms) >= rule.max_samples:
-            limit = f"{rule.max_seconds:g} s" if seconds >= rule.max_seconds else f"{rule.max_samples} samples"
-            known = half_width <= rule.target_percent
-            reason = (
-                ""
-                if known
-                else f"95% interval still ±{half_width:.2g}% after {limit} (target ±{rule.target_percent:g}%)"
-            )
-            return Samples(
-                device_ms, throughput_fps, warmup_ms, known and steady, reason or "warm-up did not settle", half_width
-            )
+        at_limit = seconds >= rule.max_seconds or len(device_ms) >= rule.max_samples
+        if at_limit or (known and seconds >= rule.min_seconds):
+            doubt = f"95% interval still wider than ±{rule.target_percent:g}% at the limit of {rule.max_seconds:g} s"
+            doubt += f" or {rule.max_samples} samples"
+            doubt = doubt if not known else "" if steady else "warm-up windows did not agree before the time limit"
+            return Samples(device_ms, throughput_fps, warmup_ms, doubt, half_width, sum(device_ms) / wall_ms)
         count = _next_count(len(device_ms), seconds, rule)
 
 

@@ -27,7 +27,7 @@ import numpy as np
 from harness.backends import BACKENDS
 from harness.backends.base import Backend, BackendUnavailable, Spec, UnsupportedJob
 from harness.clocks import Clock, make_clock
-from harness.measure import StopRule, sample
+from harness.measure import MIN_COVERAGE, StopRule, sample
 from harness.parity import compare_logits, find_contradiction, find_fault
 from harness.schema import Parity
 
@@ -83,11 +83,13 @@ class Worker:
         cpu_before = time.process_time()
         result = sample(self.clock, self.backend.run, batch_size, self.rule)
         measured = time.perf_counter()
-        status = "failed_parity" if fault else "ok" if result.settled else "unstable"
+        if result.coverage < MIN_COVERAGE:
+            fault = f"the clock saw {result.coverage:.0%} of the wall clock: work ran outside its stream"
+        status = "failed_parity" if fault else "unstable" if result.doubt else "ok"
         return {
             "event": "measured",
             "status": status,
-            "reason": fault or result.reason,
+            "reason": fault or result.doubt,
             "samples": {"device_ms": result.device_ms, "throughput_fps": result.throughput_fps},
             # on a CPU the images are already where they are used, and `run` returns when the work is done
             "same_as": {"transfer_ms": "device_ms", "host_ms": "device_ms"} if self.spec.device == "cpu" else {},

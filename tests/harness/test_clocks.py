@@ -3,6 +3,7 @@
 import pytest
 
 from harness.clocks import CudaEventClock
+from harness.measure import MIN_COVERAGE
 
 
 class FakeCuda:
@@ -22,6 +23,12 @@ class FakeCuda:
     def synchronize(self):
         self.host_ms = max(self.host_ms, self.device_ms)
         self.ahead = 0
+
+    def Stream(self):  # noqa: N802 - torch's name
+        return self
+
+    def set_stream(self, stream):
+        self.current = stream
 
     def Event(self, enable_timing):  # noqa: N802 - torch's name
         cuda = self
@@ -44,6 +51,24 @@ def make_clock(cuda, **options):
     clock = CudaEventClock(cuda, **options)
     clock.now_ms = lambda: cuda.host_ms
     return clock
+
+
+def test_work_on_another_stream_is_given_away_by_the_wall_clock():
+    """Events around a backend that launches elsewhere see nothing; the wall clock does, and their ratio says so."""
+    cuda = FakeCuda(0.1, 2.0)
+    elsewhere = FakeCuda(0.1, 2.0)
+
+    def run_elsewhere():
+        elsewhere.host_ms = cuda.host_ms
+        elsewhere.run()
+        cuda.host_ms = elsewhere.host_ms
+
+    def synchronize():  # of the whole device, as torch.cuda.synchronize does
+        cuda.host_ms = max(cuda.host_ms, cuda.device_ms, elsewhere.device_ms)
+
+    cuda.synchronize = synchronize
+    window = make_clock(cuda).window(run_elsewhere, 10)
+    assert sum(window.samples_ms) / window.wall_ms < MIN_COVERAGE
 
 
 def test_device_bound_inferences_are_timed_exactly():
