@@ -1,4 +1,4 @@
-"""Every backend of the table, for real, on an exported 64 px network: one run of the harness, many questions of its rows."""
+"""Every backend of the table, for real, on an exported 64 px network: one run, many questions of its rows."""
 
 import json
 import shutil

@@ -110,3 +110,27 @@ def test_handwritten_digits_from_a_folder_reach_90_percent(run_training, tmp_pat
     assert described["classes"] == list("0123456789")
     assert described["data"]["val_images"] == 360
     assert described["accuracy"] > 0.9
+
+
+def test_a_warm_start_has_its_own_epochs_and_learning_rate(run_training, fitted):
+    folder, _ = fitted
+    warm = [
+        "--model.init_from",
+        "a/best_resnet18_32.pth",
+        "--warm_start_epochs",
+        1,
+        "--warm_start_learning_rate",
+        0.004,
+    ]
+    tiny = [*TINY, "--weights_dir", "d", "--trainer.log_every_n_steps", 1]
+    done = run_training("fit", *tiny, *warm, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 2" not in done.stdout
+    _, metadata = load_weights(folder / "d/best_resnet18_32.pth")
+    assert metadata.init_from == "a/best_resnet18_32.pth"
+    events = EventAccumulator(str(max((folder / "lightning_logs").iterdir(), key=lambda run: run.stat().st_mtime)))
+    events.Reload()
+    rates = [
+        event.value for name in events.Tags()["scalars"] if name.startswith("lr") for event in events.Scalars(name)
+    ]
+    assert max(rates) == pytest.approx(0.004)
