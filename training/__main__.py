@@ -107,7 +107,7 @@ class TrainingCLI(LightningCLI):
         if self.model.init_from:
             kwargs["max_epochs"] = self._get(self.config_init, "warm_start_epochs") or asked.max_epochs
             warm_rate = self._get(self.config_init, "warm_start_learning_rate")
-            self.model.learning_rate = warm_rate or self.model.learning_rate
+            self.model.learning_rate = float(warm_rate or self.model.learning_rate)  # a plain float: it is pickled
         kwargs["precision"] = asked.precision or fast_precision()
         kwargs["enable_progress_bar"] = on_terminal and asked.enable_progress_bar is not False
         kwargs["enable_model_summary"] = bool(asked.enable_model_summary)
