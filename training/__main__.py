@@ -145,6 +145,7 @@ def fail(message: str) -> NoReturn:
 def main() -> None:
     """Run the command line."""
     quieten()
+    sys.argv[1:] = ["--print_config=comments" if a == "--print_config" else a for a in sys.argv[1:]]
     try:
         TrainingCLI()
     except TrainingError as error:

@@ -1,0 +1,81 @@
+"""All stages in a row, as the Makefile calls them, on a tiny real run: stages meet in files alone."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.schema import read_rows
+
+ROOT = Path(__file__).parents[1]
+
+
+def stage(folder, *arguments):
+    """Run `python -m ...` in `folder` as its working directory; answers its stdout."""
+    command = [sys.executable, "-m", *map(str, arguments)]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(folder), "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder in which two sizes were trained for a step, exported, measured and reported."""
+    path = tmp_path_factory.mktemp("pipeline")
+    fit = ["training", "fit", "--data.train_images", 16, "--data.val_images", 16, "--data.batch_size", 8]
+    fit += ["--data.workers", 0, "--trainer.max_epochs", 1]
+    stage(path, *fit, "--data.image_size", 32)
+    stage(path, *fit, "--data.image_size", 48, "--model.init_from", "weights/best_resnet18_32.pth")
+    stage(path, "export", "--to", "[reference,onnx]")
+    bench = ["harness", "--device", "cpu", "--run_id", "tiny", "--batch_sizes", "[1,2]", "--max_seconds", 0.5]
+    stage(path, *bench, "--min_seconds", 0.1, "--min_samples", 5)
+    stage(path, "analysis", "report", "--run_id", "tiny")
+    return path
+
+
+def test_every_stage_leaves_its_files(folder):
+    """Weights with their JSON, ONNX files, rows, figures, both reports, TensorBoard events."""
+    for size in (32, 48):
+        for name in (f"best_resnet18_{size}.pth", f"best_resnet18_{size}.json", f"onnx/resnet18_{size}_fp32.onnx"):
+            assert (folder / "weights" / name).stat().st_size > 0
+    report = folder / "results" / "tiny" / "report"
+    for name in ("fps_vs_size", "fps_vs_batch", "speedup_vs_size", "speedup_vs_batch"):
+        assert (report / "figures" / f"{name}.png").stat().st_size > 10_000
+        assert (report / "figures" / f"{name}.svg").stat().st_size > 1_000
+    assert list((folder / "lightning_logs").rglob("events.out.tfevents.*"))
+    assert list((folder / "lightning_logs" / "bench" / "tiny").rglob("events.out.tfevents.*"))
+
+
+def test_every_planned_job_has_one_row(folder):
+    """3 contenders x 2 sizes x 2 batches, and the self-check's 2."""
+    rows = list(read_rows((folder / "results/tiny/rows.jsonl").read_text()))
+    assert len({row.job for row in rows}) == len(rows) == 14
+    assert {row.status for row in rows} <= {"ok", "unstable"}
+
+
+def test_reports_have_the_sections_of_the_brief_and_name_the_machine(folder):
+    """Five sections in each language, in order, with the processor's name."""
+    machine = json.loads((folder / "results/tiny/machine.json").read_text())["device"]
+    sections = {
+        "en": ["Introduction", "Methodology", "Results", "Discussion", "Conclusion"],
+        "ru": ["Введение", "Методология", "Результаты", "Обсуждение", "Заключение"],
+    }
+    for language, headings in sections.items():
+        text = (folder / f"results/tiny/report/report.{language}.md").read_text(encoding="utf-8")
+        positions = [text.index(f"## {heading}") for heading in headings]
+        assert positions == sorted(positions)
+        assert machine.split()[0] in text
+
+
+def test_trained_weights_load_into_torchvision(folder):
+    """A plain state_dict, readable without our code and without running any."""
+    import torch
+    import torchvision
+
+    state = torch.load(folder / "weights/best_resnet18_48.pth", weights_only=True)
+    torchvision.models.resnet18(num_classes=10).load_state_dict(state)
