@@ -17,6 +17,7 @@ sizes  := $(shell printf '%s\n' $(IMAGE_SIZES) | sort -n -u)
 list    = [$(subst $(space),$(comma),$(strip $(1)))]
 custom := $(if $(filter command line environment,$(origin IMAGE_SIZES) $(origin BATCH_SIZES)),yes)
 RUN    ?= $(basename $(notdir $(CONFIG)))$(if $(custom),-$(subst $(space),.,$(sizes))-b$(subst $(space),.,$(strip $(BATCH_SIZES))))
+formats := [reference,onnx$(if $(shell grep -l int8 $(CONFIG) 2>/dev/null),$(comma)int8)]
 REPORT := results/$(RUN)/report/report.en.md
 
 .DEFAULT_GOAL := help
@@ -84,7 +85,7 @@ previous :=
 $(foreach size,$(sizes),$(eval $(call train_rule,$(size),$(previous)))$(eval previous := $(size)))
 
 weights/.exported-$(RUN): $(sizes:%=weights/best_resnet18_%.json) | $(SETUP)
-	$(PY) -m export --image_size '$(call list,$(sizes))'
+	$(PY) -m export --image_size '$(call list,$(sizes))' --to '$(formats)'
 	@touch $@
 
 results/$(RUN)/.measured: weights/.exported-$(RUN) $(CONFIG) | $(SETUP)
