@@ -1,4 +1,4 @@
-"""Fixtures shared by several folders: one network for the whole session, exported once."""
+"""Fixtures shared by several folders."""
 
 from tests.export_fixtures import (  # noqa: F401 - fixtures are found by name
     bare,

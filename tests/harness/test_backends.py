@@ -1,7 +1,9 @@
-"""Every backend of the table, for real, on an exported 64 px network: one run, many questions of its rows."""
+"""Every backend of the table, for real, on an exported 64 px network: one run, many questions of its rows.
+
+torch.compile is left to harness/configs/ladder.yaml: it needs a C++ compiler and half a minute.
+"""
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -28,32 +30,29 @@ def harness(*arguments):
 
 @pytest.fixture(scope="module")
 def rows(exported_once, tmp_path_factory):
-    """Rows by (contender, batch size) of one real run."""
-    if shutil.which("c++") or shutil.which("g++"):
-        CONTENDERS.append("pytorch/compile/fp32")
+    """Rows by contender of one real run."""
     results = tmp_path_factory.mktemp("results")
     done = harness(
         "--weights_dir", exported_once.weights_dir, "--results_dir", results, "--run_id", "r", "--max_seconds", "0.5",
-        "--backends", json.dumps(CONTENDERS), "--batch_sizes", "[1,3]", "--min_samples", "5", "--threads", "2",
+        "--backends", json.dumps(CONTENDERS), "--batch_sizes", "[3]", "--min_samples", "5", "--threads", "1",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = list(read_rows((results / "r" / "rows.jsonl").read_text()))
-    return {(row.job.contender, row.job.batch_size): row for row in found}
+    return {row.job.contender: row for row in found}
 
 
 def test_every_contender_of_the_table_has_its_rows(rows):
-    """Both batch sizes each; measured, or said to be unsupported; the self-check too."""
+    """Measured, or said to be unsupported; the self-check too."""
     assert {contender.split("/")[0] for contender in CONTENDERS} == set(BACKENDS)
     for contender in [*CONTENDERS, "pytorch/eager+again/fp32"]:
-        for batch_size in (1, 3):
-            row = rows[contender, batch_size]
-            expected = ("unsupported",) if contender in UNSUPPORTED else ("ok", "unstable")
-            assert row.status in expected, f"{row.job}: {row.status} {row.reason}"
+        row = rows[contender]
+        expected = ("unsupported",) if contender in UNSUPPORTED else ("ok", "unstable")
+        assert row.status in expected, f"{row.job}: {row.status} {row.reason}"
 
 
 def test_evidence_fits_the_label(rows):
     """Input types of convolutions, as the libraries themselves report them."""
-    for (contender, _), row in rows.items():
+    for contender, row in rows.items():
         types = row.executed.get("compute_dtypes")
         if types:
             fitting = sum(types.get(name, 0) for name in INPUT_TYPES[row.job.precision])
@@ -72,16 +71,16 @@ def test_reduced_precision_leaves_its_fingerprint(rows):
 
 def test_memory_format_and_threads_are_read_back(rows):
     """What ran, not what was asked for."""
-    assert rows["pytorch/eager/fp32", 1].executed["memory_format"] == "contiguous"
-    assert rows["pytorch/channels_last/fp32", 1].executed["memory_format"] == "channels_last"
-    assert rows["pytorch/eager/fp32", 1].executed["threads"] == 2
-    providers = rows["onnx_runtime/default/fp32", 1].executed["nodes"]
+    assert rows["pytorch/eager/fp32"].executed["memory_format"] == "contiguous"
+    assert rows["pytorch/channels_last/fp32"].executed["memory_format"] == "channels_last"
+    assert rows["pytorch/eager/fp32"].executed["threads"] == 1
+    providers = rows["onnx_runtime/default/fp32"].executed["nodes"]
     assert all(name.startswith("CPUExecutionProvider:") for name in providers)
 
 
 def test_rows_name_versions_and_files(rows):
     """A row can be traced to the library versions and the bytes it ran."""
-    row = rows["onnx_runtime/default/fp32", 1]
+    row = rows["onnx_runtime/default/fp32"]
     import onnxruntime
 
     assert row.versions["onnxruntime"] == onnxruntime.__version__
@@ -114,17 +113,18 @@ print(json.dumps(times[count // 3:]))
 """
 
 
+@pytest.mark.alone
 def test_an_independent_loop_measures_the_same(exported_once, tmp_path):
     """A loop of a dozen lines that shares no code with the harness: medians within 5%.
 
     Other processes on the machine disturb both at different moments, so up to five attempts are made.
     """
-    loop = [sys.executable, "-c", LOOP, str(exported_once.weights), "2", "8", "64", "90"]
+    loop = [sys.executable, "-c", LOOP, str(exported_once.weights), "2", "8", "64", "60"]
     ratios = []
     for attempt in range(5):
         done = harness(
             "--weights_dir", exported_once.weights_dir, "--results_dir", tmp_path, "--run_id", f"r{attempt}",
-            "--backends", "[pytorch]", "--batch_sizes", "[8]", "--min_samples", "60", "--threads", "2",
+            "--backends", "[pytorch]", "--batch_sizes", "[8]", "--min_samples", "40", "--threads", "2",
             "--self_check", "false", "--max_seconds", "3",
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

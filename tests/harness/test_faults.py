@@ -15,7 +15,7 @@ FAULTS = [
     ("segfault", "ok", "", "crashed", "killed by SIGSEGV"),
     ("exit", "ok", "", "crashed", "ended with exit status 3"),
     ("raise", "ok", "", "crashed", "RuntimeError: the kernel refused"),
-    ("hang", "ok", "", "timeout", "no answer within 8 s"),
+    ("hang", "ok", "", "timeout", "no answer within 5 s"),
     ("allocate", "ok", "", "oom", ""),
     ("killed", "ok", "", "oom", "killed by SIGKILL"),
     ("missing", "unavailable", "libfaulty.so is not here", "unavailable", "libfaulty.so is not here"),
@@ -34,7 +34,7 @@ def rows_of(tmp_path, run_id="r"):
 def test_every_fault_costs_its_own_row_and_nothing_else(run_harness, tmp_path):
     """All faults in one run: statuses and reasons as in the table, exit status 0."""
     backends = json.dumps([f"faulty/{fault}" for fault, *_ in FAULTS])
-    code, out, err = run_harness("--backends", backends, "--run_id", "r", "--job_timeout_s", "8")
+    code, out, err = run_harness("--backends", backends, "--run_id", "r", "--job_timeout_s", "5")
     assert (code, err) == (0, ""), err
     rows = rows_of(tmp_path)
     found = {(row.job.variant, row.job.batch_size): row for row in rows}
@@ -73,7 +73,7 @@ def wait_for_rows(tmp_path, count, process):
         time.sleep(0.02)
 
 
-SLOW = ("--backends", "[faulty/slow]", "--batch_sizes", "[1,2,4,8,16]", "--min_seconds", "0.5", "--run_id", "r")
+SLOW = ("--backends", "[faulty/slow]", "--batch_sizes", "[1,2,4,8,16]", "--min_seconds", "0.3", "--run_id", "r")
 
 
 def test_kill_9_loses_no_finished_row(start_harness, run_harness, tmp_path):
@@ -101,7 +101,7 @@ def test_interruption_finishes_the_row_and_says_how_to_go_on(start_harness, run_
     out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (130, "")
     kept = rows_of(tmp_path)
-    assert 2 <= len(kept) < 5
+    assert 1 <= len(kept) < 5
     assert f"Interrupted; {len(kept)} of 5 rows are kept. Continue: python -m harness --results_dir {tmp_path}" in out
     assert "--resume r" in out
     run_harness("--resume", "r")

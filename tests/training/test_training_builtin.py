@@ -1,6 +1,7 @@
 """The built-in scenes: reproducible everywhere, and their finest evidence gone from small images."""
 
 import hashlib
+import os
 import subprocess
 import sys
 
@@ -12,12 +13,15 @@ from torch.utils.data import DataLoader
 from training.builtin import CLASSES, GRAINS, PERIOD_BANDS_PX, SENSOR_NOISE, BuiltinScenes, downsample, render_scene
 
 
-def test_a_scene_is_the_same_in_another_process():
+@pytest.mark.parametrize("threads", ["1", "2"])
+def test_a_scene_is_the_same_in_another_process_with_any_number_of_threads(threads):
     code = (
         "import hashlib, sys; from training.builtin import render_scene;"
         "sys.stdout.write(hashlib.sha256(render_scene(7, 'train', 1234).tobytes()).hexdigest())"
     )
-    digest = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    environment = os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+    command = [sys.executable, "-c", code]
+    digest = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
     assert digest == hashlib.sha256(render_scene(7, "train", 1234).tobytes()).hexdigest()
 
 

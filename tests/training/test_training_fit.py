@@ -101,12 +101,12 @@ def test_handwritten_digits_from_a_folder_reach_90_percent(run_training, tmp_pat
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray((image * 255 / 16).astype(np.uint8)).save(path)
     done = run_training(
-        *("fit", "--data.source", "folder", "--data.root", "digits", "--data.image_size", 32, "--data.augment", "none"),
-        *("--data.batch_size", 32, "--trainer.max_epochs", 2, "--model.learning_rate", 0.05),
+        *("fit", "--data.source", "folder", "--data.root", "digits", "--data.image_size", 16, "--data.augment", "none"),
+        *("--data.batch_size", 64, "--trainer.max_epochs", 2, "--model.learning_rate", 0.1),
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    described = json.loads((tmp_path / "weights/best_resnet18_32.json").read_text())
+    described = json.loads((tmp_path / "weights/best_resnet18_16.json").read_text())
     assert described["classes"] == list("0123456789")
     assert described["data"]["val_images"] == 360
     assert described["accuracy"] > 0.9
