@@ -45,8 +45,8 @@ tensorboard: $(SETUP)  ## Open training curves and benchmark results in TensorBo
 	$(VENV)/bin/tensorboard --logdir lightning_logs
 
 test: $(DEV)  ## Run the test suite
-	$(PY) -m pytest -n 2 --dist loadfile -m "not alone"
-	$(PY) -m pytest -m alone
+	$(PY) -m pytest -n 2 --dist loadgroup -m "not alone"
+	$(PY) -m pytest -m alone tests/harness/test_independent.py
 
 lint: $(DEV)  ## Check style, types and import rules
 	$(VENV)/bin/ruff check .

@@ -10,6 +10,8 @@ import pytest
 from harness.schema import read_rows
 from tests.training_process import run_training
 
+pytestmark = pytest.mark.xdist_group("pipeline")  # one process runs the stages, once
+
 ROOT = Path(__file__).parents[1]
 
 

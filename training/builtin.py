@@ -100,9 +100,8 @@ def _interpolation() -> Float:
 
 def _background(rng: np.random.Generator) -> Float:
     """Smooth colours, (3, 512, 512). NumPy: torch's interpolation rounds differently with another thread count."""
-    knots = (rng.uniform(40, 200, (1, 5, 5)) + rng.normal(0, 18, (3, 5, 5))).astype(np.float32)
-    colours: Float = _interpolation() @ knots @ _interpolation().T
-    return colours
+    knots: Float = (rng.uniform(40, 200, (1, 5, 5)) + rng.normal(0, 18, (3, 5, 5))).astype(np.float32)
+    return np.matmul(np.matmul(_interpolation(), knots), _interpolation().T)
 
 
 def _light(rng: np.random.Generator) -> Float:
