@@ -86,7 +86,7 @@ previous :=
 $(foreach size,$(sizes),$(eval $(call train_rule,$(size),$(previous)))$(eval previous := $(size)))
 
 weights/.exported-$(RUN): $(sizes:%=weights/best_resnet18_%.json) | $(SETUP)
-	$(PY) -m export --image_size '$(call list,$(sizes))' --to '$(formats)'
+	$(PY) -m export --image_size '$(call list,$(sizes))' --to '$(formats)' --reference_images 64
 	@touch $@
 
 results/$(RUN)/.measured: weights/.exported-$(RUN) $(CONFIG) | $(SETUP)
