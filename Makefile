@@ -21,7 +21,7 @@ formats := [reference,onnx$(if $(shell grep -l int8 $(CONFIG) 2>/dev/null),$(com
 REPORT := results/$(RUN)/report/report.en.md
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train export bench report tensorboard test lint clean
+.PHONY: help setup train export bench report tensorboard test test-all lint clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -45,8 +45,10 @@ tensorboard: $(SETUP)  ## Open training curves and benchmark results in TensorBo
 	$(VENV)/bin/tensorboard --logdir lightning_logs
 
 test: $(DEV)  ## Run the test suite
-	$(PY) -m pytest -n 2 --dist loadgroup -m "not alone"
-	$(PY) -m pytest -m alone tests/harness/test_independent.py
+	$(PY) -m pytest -n 3 --dist loadfile -m "not slow"
+
+test-all: test  ## The suite and the slow tests: INT8, every backend for real, and against an independent loop
+	$(PY) -m pytest -m slow
 
 lint: $(DEV)  ## Check style, types and import rules
 	$(VENV)/bin/ruff check .

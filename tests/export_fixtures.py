@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from filelock import FileLock
 
 from export.__main__ import main
 
@@ -147,9 +149,14 @@ def bare(tmp_path: Path, network: torch.nn.Module) -> Exported:
 @pytest.fixture(scope="session")
 def exported_once(tmp_path_factory: pytest.TempPathFactory, network: torch.nn.Module) -> Exported:
     """One real export for the whole session (the ONNX exporter takes seconds); no test changes it."""
-    exported = Exported(tmp_path_factory.mktemp("export") / "weights")
-    write_weights(exported.weights, network.state_dict(), sample_arrays())
-    assert exported.export() == 0
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one folder for all processes that run the suite
+        shared = shared.parent
+    exported = Exported(shared / "exported_once" / "weights")
+    with FileLock(f"{shared}/exported_once.lock"):
+        if not exported.weights_dir.exists():
+            write_weights(exported.weights, network.state_dict(), sample_arrays())
+            assert exported.export() == 0
     return exported
 
 

@@ -19,8 +19,6 @@ from analysis.study import Study
 from analysis.summary import summarise
 from tests.analysis import synthetic
 
-pytestmark = pytest.mark.xdist_group("figures")  # one process judges the rows, once
-
 ENGLISH = Language("en")
 
 

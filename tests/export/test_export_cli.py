@@ -19,8 +19,6 @@ import torchvision
 from export import pipeline
 from export.__main__ import main
 
-pytestmark = pytest.mark.xdist_group("exported")  # one process exports, once
-
 
 class Opens:
     """A pickle that would create a file if it were executed."""

@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score
 
 from export import pipeline
 
-pytestmark = pytest.mark.xdist_group("exported")  # one process exports, once
+pytestmark = pytest.mark.slow
 
 
 def test_onnx_runtime_runs_every_convolution_in_integers(exported_once, tmp_path: Path) -> None:

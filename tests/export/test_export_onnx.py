@@ -18,8 +18,6 @@ from sklearn.metrics import accuracy_score
 from export.files import CheckFailedError
 from export.to_onnx import run_onnx
 
-pytestmark = pytest.mark.xdist_group("exported")  # one process exports, once
-
 
 @pytest.fixture(scope="module")
 def model(exported_once) -> onnx.ModelProto:

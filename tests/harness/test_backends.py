@@ -12,7 +12,7 @@ import pytest
 from harness.backends import BACKENDS
 from harness.schema import read_rows
 
-pytestmark = pytest.mark.xdist_group("exported")  # one process exports, once
+pytestmark = pytest.mark.slow
 
 CONTENDERS = [
     "pytorch/eager/fp32", "pytorch/channels_last/fp32", "pytorch/channels_last/bf16", "pytorch/eager/fp16",

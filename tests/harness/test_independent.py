@@ -27,7 +27,7 @@ print(json.dumps(times[count // 3:]))
 """
 
 
-@pytest.mark.alone
+@pytest.mark.slow
 def test_an_independent_loop_measures_the_same(bare, tmp_path):
     """A loop of a dozen lines that shares no code with the harness: medians within 5%.
 

@@ -22,8 +22,6 @@ from training.checkpoint import (
     weights_path,
 )
 
-pytestmark = pytest.mark.xdist_group("checkpoint")  # one process writes the weights, once
-
 CLASSES = ["cat", "dog", "owl"]
 
 

@@ -13,8 +13,6 @@ from torchvision.models import resnet18
 
 from training.checkpoint import load_samples, load_weights
 
-pytestmark = pytest.mark.xdist_group("fit")  # one process trains, once
-
 TINY = ["--data.image_size", 32, "--data.train_images", 48, "--data.val_images", 40, "--data.batch_size", 16,
         "--data.workers", 0, "--trainer.max_epochs", 2]  # fmt: skip
 
