@@ -92,7 +92,7 @@ def test_kill_9_loses_no_finished_row(start_harness, run_harness, tmp_path):
     assert "done" in out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_interruption_finishes_the_row_and_says_how_to_go_on(start_harness, run_harness, tmp_path, number):
     """The row in progress is written, the exit status is 130, and --resume does the rest."""
     process = start_harness(*SLOW)

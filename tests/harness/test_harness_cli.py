@@ -101,6 +101,7 @@ def test_an_existing_run_is_not_overwritten(run_harness, tmp_path):
     assert (tmp_path / "results/r/rows.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_continuing_with_new_weights_sets_the_old_run_aside(run_harness, weights_dir, tmp_path):
     """`make bench` after a new training: the old rows are kept under another name, all jobs are measured again."""
     arguments = ("--backends", "[faulty/fine]", "--run_id", "r", "--continue_or_replace", "true")

@@ -63,6 +63,7 @@ def _grain_difference(size, period_px, scenes=20):
     return torch.stack([(rows - columns).square().mean() for rows, columns in pairs]).mean().sqrt().item()
 
 
+@pytest.mark.slow
 def test_the_finest_grain_is_evidence_at_384_and_512_and_below_the_noise_at_224():
     for period_px in PERIOD_BANDS_PX[0]:
         assert _grain_difference(512, period_px) > 3 * SENSOR_NOISE

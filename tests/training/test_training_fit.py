@@ -79,6 +79,7 @@ def test_tensorboard_holds_curves_rates_and_images_in_a_folder_named_after_the_s
     assert events.Tags()["images"] == ["train/images"]
 
 
+@pytest.mark.slow
 def test_training_resumes_from_a_checkpoint_and_validate_repeats_the_accuracy(run_training, fitted):
     folder, _ = fitted
     checkpoint = sorted(folder.glob("lightning_logs/*/checkpoints/last.ckpt"))[0]
@@ -112,6 +113,7 @@ def test_handwritten_digits_from_a_folder_reach_90_percent(run_training, tmp_pat
     assert described["accuracy"] > 0.9
 
 
+@pytest.mark.slow
 def test_a_warm_start_has_its_own_epochs_and_learning_rate(run_training, fitted):
     folder, _ = fitted
     warm = [
