@@ -19,6 +19,8 @@ from analysis.study import Study
 from analysis.summary import summarise
 from tests.analysis import synthetic
 
+pytestmark = pytest.mark.slow
+
 ENGLISH = Language("en")
 
 
