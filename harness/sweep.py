@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from types import FrameType
 from typing import Any
 
@@ -223,14 +223,5 @@ class Sweep:
 def make_stop_rule(config: BenchConfig) -> StopRule:
     """The worker's part of the configuration, with Student's t quantiles from SciPy."""
     freedom = range(1, min(config.max_samples, 1000) + 1)
-    return StopRule(
-        target_percent=config.target_percent,
-        min_samples=config.min_samples,
-        max_samples=config.max_samples,
-        min_seconds=config.min_seconds,
-        max_seconds=config.max_seconds,
-        warmup_percent=config.warmup_percent,
-        warmup_window_ms=config.warmup_window_ms,
-        max_warmup_seconds=config.max_warmup_seconds,
-        t_975=tuple(float(stats.t.ppf(0.975, df)) for df in freedom),
-    )
+    shared = {field.name: getattr(config, field.name) for field in fields(StopRule) if field.name != "t_975"}
+    return StopRule(**shared, t_975=tuple(float(stats.t.ppf(0.975, df)) for df in freedom))
