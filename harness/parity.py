@@ -24,7 +24,7 @@ class Tolerance:
 
 
 # Unit round-off u: fp32 2^-24, tf32 and fp16 2^-11, bf16 2^-8 (IEEE 754; NVIDIA's TF32 has fp16's 10 fraction bits).
-# Through ResNet-18's 21 layers errors grow to between 1 u and some 40 u of relative L2 (docs/decisions/precision-labels.md).
+# Errors grow through ResNet-18's 21 layers; the bands are wide (docs/decisions/precision-labels.md).
 # fp32: 5e-5 lies well above re-ordered fp32 sums and below the mildest tf32 error, so TF32 in disguise fails.
 # int8: post-training quantisation; the accuracy limit that matters is analysis's.
 TOLERANCES = {
