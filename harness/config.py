@@ -19,6 +19,12 @@ class BenchConfig:
             mean the backend's first variant and fp32.
         image_sizes: Square input sides in px. Empty: every size that has been exported.
         batch_sizes: Images per inference. Measured in ascending order; after an out-of-memory, larger ones are skipped.
+            Empty: powers of two from 1 to max_batch.
+        max_batch: Largest batch size where batch_sizes is empty.
+        saturation_percent: Once two batch sizes in a row have not raised FPS over the best before them by this much,
+            in %, larger ones are skipped. 0: all are measured.
+        order: What is finished first: `size` (every contender at one image size; drift of the machine then meets all
+            contenders alike) or `contender` (every size of one contender by one worker, which saves imports).
         rounds: How often the whole plan is repeated, in another order each time; shows drift between repetitions.
         device: Where to run: cpu, cuda, or auto (cuda when an NVIDIA GPU answers).
         threads: CPU threads of a worker. 0: one for each physical core this process may use.
@@ -30,6 +36,12 @@ class BenchConfig:
         warmup_percent: Warm-up ends when the medians of two windows in a row differ by at most this, in %.
         warmup_window_ms: Length of a warm-up window in ms (at least one inference).
         max_warmup_seconds: Longest warm-up of a job, in s.
+        boundary_seconds: Time for each of transfer_ms, host_ms and throughput_fps on a GPU, in s (3 inferences at
+            least).
+        load_seconds: Length of a separate window of steady load for GPU telemetry (energy wants 2 s or more), in s. 0:
+            telemetry comes from the sampling itself.
+        l2_flush: Overwrite the GPU's L2 cache before each sample of device_ms, so that every inference starts cold.
+        calibrate: Measure the machine's own ceilings first: matrix products per precision and copy bandwidth.
         reference_images: Validation images each worker must answer correctly before it is timed.
         job_timeout_s: Longest wait for a worker's answer, in s; then it is stopped and the row says `timeout`.
         self_check: Measure the first contender at the smallest size a second time, at the end, as if it were another
@@ -42,6 +54,9 @@ class BenchConfig:
     backends: list[str] = field(default_factory=lambda: ["pytorch", "pytorch/channels_last", "onnx_runtime"])
     image_sizes: list[int] = field(default_factory=list)
     batch_sizes: list[int] = field(default_factory=lambda: [1, 2, 4, 8])
+    max_batch: int = 4096
+    saturation_percent: float = 0.0
+    order: Literal["size", "contender"] = "size"
     rounds: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 0
@@ -53,6 +68,10 @@ class BenchConfig:
     warmup_percent: float = 3.0
     warmup_window_ms: float = 200.0
     max_warmup_seconds: float = 5.0
+    boundary_seconds: float = 0.2
+    load_seconds: float = 0.0
+    l2_flush: bool = False
+    calibrate: bool = True
     reference_images: int = 128
     job_timeout_s: float = 600.0
     self_check: bool = True
@@ -63,16 +82,15 @@ class BenchConfig:
         for name in ("image_sizes", "batch_sizes"):
             for value in getattr(self, name):
                 _require(value >= 1, name, value, "each must be at least 1")
-        _require(bool(self.batch_sizes), "batch_sizes", self.batch_sizes, "at least one is needed")
         _require(bool(self.backends), "backends", self.backends, "at least one is needed")
-        for name in ("rounds", "min_samples", "reference_images"):
+        for name in ("max_batch", "rounds", "min_samples", "reference_images"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
         _require(self.threads >= 0, "threads", self.threads, "must be 0 (automatic) or more")
         _require(self.max_samples >= self.min_samples, "max_samples", self.max_samples, "is under --min_samples")
         _require(self.max_seconds >= self.min_seconds, "max_seconds", self.max_seconds, "is under --min_seconds")
         for name in ("target_percent", "max_seconds", "warmup_percent", "warmup_window_ms", "job_timeout_s"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "must be over 0")
-        for name in ("min_seconds", "max_warmup_seconds"):
+        for name in ("min_seconds", "max_warmup_seconds", "boundary_seconds", "load_seconds", "saturation_percent"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
         for text in self.backends:
             parse_contender(text)
@@ -83,6 +101,12 @@ class BenchConfig:
     def contenders(self) -> list[tuple[str, str, str]]:
         """(backend, variant, precision) of each entry, in order, without repetitions."""
         return list(dict.fromkeys(parse_contender(text) for text in self.backends))
+
+    @property
+    def batches(self) -> list[int]:
+        """Batch sizes of the plan, ascending."""
+        powers = [1 << power for power in range(self.max_batch.bit_length())]
+        return sorted(set(self.batch_sizes or powers))
 
 
 def parse_contender(text: str) -> tuple[str, str, str]:

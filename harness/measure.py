@@ -8,12 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from harness.clocks import Clock
 
 TRIM = 0.1  # share dropped at each end before the mean
+MIN_OTHER, MAX_OTHER = 3, 500  # inferences at a boundary other than device_ms
 MIN_COVERAGE = 0.9  # share of a window's wall clock that its samples must account for
 
 
@@ -46,31 +48,57 @@ class Samples:
     doubt: str
     half_width_percent: float
     coverage: float  # sum of device_ms over the wall clock of its windows; about 1 when the clock saw all the work
+    enqueue_ms: float | None  # host time of one call, where a call only enqueues
+
+
+@dataclass(frozen=True)
+class OtherBoundaries:
+    """What the clock says beside device_ms; see harness.schema.BOUNDARIES."""
+
+    transfer_ms: list[float]
+    host_ms: list[float]
+    throughput_fps: list[float]
 
 
 def half_width_percent(samples: Sequence[float], t_975: Sequence[float]) -> float:
     """95% half-width of the trimmed mean in % of it, by Tukey and McLaughlin (1963), widened for autocorrelation.
 
-    Standard error = winsorised standard deviation / ((1 - 2 TRIM) sqrt(n)), Student's t with n - 2g - 1 degrees of
-    freedom, g = floor(TRIM n) values trimmed at each end. Consecutive inferences resemble one another (clocks, caches),
-    so n is replaced by n (1 - r) / (1 + r) where the lag-1 autocorrelation r of the winsorised series is positive.
-    Infinite for fewer than 3 remaining values.
+    Standard error = winsorised standard deviation / ((1 - 2 TRIM) sqrt(n / tau)), Student's t with (n - 2g) / tau - 1
+    degrees of freedom, g = floor(TRIM n) values trimmed at each end, tau the number of consecutive samples that say as
+    much as one independent sample. Infinite for fewer than 3 remaining values.
     """
     n = len(samples)
     g = int(TRIM * n)
     if n - 2 * g < 3:
         return math.inf
-    ordered = np.sort(np.asarray(samples, dtype=float))
+    values = np.asarray(samples, dtype=float)
+    ordered = np.sort(values)
     mean = float(ordered[g : n - g].mean())
-    winsorised = np.clip(np.asarray(samples, dtype=float), ordered[g], ordered[n - g - 1])
-    centred = winsorised - winsorised.mean()
-    variance = float(centred @ centred)
+    winsorised = np.clip(values, ordered[g], ordered[n - g - 1])
+    variance = float(winsorised.var(ddof=1))
     if variance == 0.0:
         return 0.0
-    r = max(0.0, float(centred[1:] @ centred[:-1]) / variance)
-    error = math.sqrt(variance / (n - 1)) / ((1 - 2 * TRIM) * math.sqrt(n * (1 - r) / (1 + r)))
-    freedom = n - 2 * g - 1
+    tau = _autocorrelation_time(winsorised)
+    error = math.sqrt(variance * tau / n) / (1 - 2 * TRIM)
+    freedom = max(1, int((n - 2 * g) / tau) - 1)
     return 100.0 * t_975[min(freedom, len(t_975)) - 1] * error / mean
+
+
+def _autocorrelation_time(values: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    """Samples per independent sample, at least 1: consecutive inferences resemble one another (clocks, caches).
+
+    The larger of two estimates: Geyer's (1992) sum of autocorrelations, taken in pairs up to the first pair that is not
+    positive, and (1 + r) / (1 - r) of an AR(1) series, r being the autocorrelation at lag 1.
+    """
+    n = values.size
+    spectrum = np.fft.rfft(values - values.mean(), 2 * n)
+    covariance = np.fft.irfft(np.abs(spectrum) ** 2)[:n] / np.arange(n, 0, -1)
+    correlation = covariance / covariance[0]
+    pairs = correlation[: n // 2 * 2].reshape(-1, 2).sum(axis=1)
+    ends = np.flatnonzero(pairs <= 0)
+    geyer = 2 * float(pairs[: ends[0] if ends.size else None].sum()) - 1
+    r = min(max(0.0, float(correlation[1])), 1 - 2 / n)
+    return max(1.0, geyer, (1 + r) / (1 - r))
 
 
 def warm_up(clock: Clock, run: Callable[[], None], rule: StopRule) -> tuple[list[float], bool]:
@@ -96,29 +124,33 @@ def warm_up(clock: Clock, run: Callable[[], None], rule: StopRule) -> tuple[list
 def sample(clock: Clock, run: Callable[[], None], batch_size: int, rule: StopRule) -> Samples:
     """Warm up, then sample in windows until the rule is content or its limits are met.
 
-    The interval is looked at only when the number of samples has grown by a quarter: looking after every sample would
-    stop at lucky moments and make the interval a lie.
+    The interval is looked at only when the number of samples has grown by a quarter, and must be narrow enough at two
+    looks in a row: stopping at the first lucky moment would make it a lie (docs/decisions/stop-rule.md).
     """
     warmup_ms, steady = warm_up(clock, run, rule)
     start = clock.now_ms()
     device_ms: list[float] = []
     throughput_fps: list[float] = []
     wall_ms = 0.0
+    enqueue_ms = None
+    known = False
     count = rule.min_samples
     while True:
         window = clock.window(run, count)
+        enqueue_ms = window.enqueue_ms
         device_ms += window.samples_ms
         throughput_fps.append(1000.0 * batch_size * count / window.wall_ms)
         wall_ms += window.wall_ms
         half_width = half_width_percent(device_ms, rule.t_975)
-        known = half_width <= rule.target_percent
+        known, confirmed = half_width <= rule.target_percent, known
         seconds = (clock.now_ms() - start) / 1000.0
         at_limit = seconds >= rule.max_seconds or len(device_ms) >= rule.max_samples
-        if at_limit or (known and seconds >= rule.min_seconds):
+        if at_limit or (known and confirmed and seconds >= rule.min_seconds):
             doubt = f"95% interval still wider than ±{rule.target_percent:g}% at the limit of {rule.max_seconds:g} s"
             doubt += f" or {rule.max_samples} samples"
             doubt = doubt if not known else "" if steady else "warm-up windows did not agree before the time limit"
-            return Samples(device_ms, throughput_fps, warmup_ms, doubt, half_width, sum(device_ms) / wall_ms)
+            coverage = sum(device_ms) / wall_ms
+            return Samples(device_ms, throughput_fps, warmup_ms, doubt, half_width, coverage, enqueue_ms)
         count = _next_count(len(device_ms), seconds, rule)
 
 
@@ -127,3 +159,35 @@ def _next_count(done: int, seconds: float, rule: StopRule) -> int:
     per_sample = seconds / done
     affordable = int((rule.max_seconds - seconds) / per_sample) + 1
     return max(1, min(done // 4, rule.max_samples - done, affordable))
+
+
+def sample_other_boundaries(
+    clock: Clock, run: Callable[[], None], run_with_transfers: Callable[[], None], batch_size: int, seconds: float
+) -> OtherBoundaries:
+    """About `seconds` for each of transfer_ms, host_ms and throughput_fps, but at least MIN_OTHER inferences each.
+
+    For a device that works by itself; on a CPU the three follow from device_ms. Each starts with a call that is not
+    kept. Throughput is read over three windows, so that it has a spread.
+    """
+    transfer_ms = clock.window(run_with_transfers, 1).samples_ms
+    transfer_ms = clock.window(run_with_transfers, _fit(seconds, transfer_ms[-1])).samples_ms
+    host_ms = clock.wait_each(run, 1)
+    host_ms = clock.wait_each(run, _fit(seconds, host_ms[-1]))
+    count = max(2, _fit(seconds / 3, host_ms[-1]))
+    throughput_fps = [1000.0 * batch_size * count / clock.stream(run, count) for _ in range(3)]
+    return OtherBoundaries(transfer_ms, host_ms, throughput_fps)
+
+
+def _fit(seconds: float, each_ms: float) -> int:
+    return max(MIN_OTHER, min(MAX_OTHER, int(1000.0 * seconds / each_ms)))
+
+
+def run_for(clock: Clock, run: Callable[[], None], seconds: float, each_ms: float) -> int:
+    """Keep the device under steady load for at least `seconds`; returns how many inferences that took."""
+    start = clock.now_ms()
+    done = 0
+    chunk = max(2, int(200.0 / each_ms))
+    while clock.now_ms() - start < 1000.0 * seconds:
+        clock.stream(run, chunk)
+        done += chunk
+    return done

@@ -26,15 +26,13 @@ class Group:
 def plan_groups(config: BenchConfig, image_sizes: list[int]) -> Iterator[Group]:
     """Groups of every round, each ended by the self-check.
 
-    The first round goes by size and contender as configured, later ones in an order shuffled by the
-    round's number, so that drift of the machine does not always meet the same contender.
+    The first round goes as configured (`order`), later ones in an order shuffled by the round's number, so that drift
+    of the machine does not always meet the same contender. Sizes of one contender stay together under `order:
+    contender`.
     """
-    batch_sizes = sorted(set(config.batch_sizes))
+    batch_sizes = config.batches
     for number in range(1, config.rounds + 1):
-        order = list(itertools.product(sorted(set(image_sizes)), config.contenders))
-        if number > 1:
-            random.Random(number).shuffle(order)  # noqa: S311 - an order, not a secret
-        for size, contender in order:
+        for size, contender in make_order(config, sorted(set(image_sizes)), number):
             yield Group(tuple(Job(*contender, size, batch, number) for batch in batch_sizes))
         if config.self_check:
             backend, variant, precision = config.contenders[0]
@@ -42,10 +40,29 @@ def plan_groups(config: BenchConfig, image_sizes: list[int]) -> Iterator[Group]:
             yield Group(tuple(Job(*again, batch, number) for batch in batch_sizes))
 
 
+def make_order(config: BenchConfig, sizes: list[int], number: int) -> list[tuple[int, tuple[str, str, str]]]:
+    """(image size, contender) in the order of round `number`."""
+    shuffle = random.Random(number).shuffle if number > 1 else lambda order: None  # noqa: S311 - not a secret
+    if config.order == "size":
+        order = list(itertools.product(sizes, config.contenders))
+        shuffle(order)
+        return order
+    contenders = config.contenders
+    shuffle(contenders)
+    return [(size, contender) for contender in contenders for size in sizes]
+
+
 def drop_done(groups: Iterator[Group], done: set[Job]) -> list[Group]:
     """What is left to measure when `done` jobs have their rows."""
     left = (tuple(job for job in group.jobs if job not in done) for group in groups)
     return [Group(jobs) for jobs in left if jobs]
+
+
+def has_saturated(ms_per_image: list[float], percent: float) -> bool:
+    """Whether the last two batch sizes both failed to raise FPS by `percent` over the best before them; 0: never."""
+    if not percent or len(ms_per_image) < 3:
+        return False
+    return min(ms_per_image[:-2]) / min(ms_per_image[-2:]) < 1 + percent / 100
 
 
 def estimate_work(job: Job) -> float:

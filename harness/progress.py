@@ -60,7 +60,8 @@ def print_time_sheet(sheet: dict[str, float]) -> None:
     """Where the time of this call went, and what the parent process used of it."""
     parts = ", ".join(
         f"{name.replace('_', ' ')} {sheet[name]:.0f} s"
-        for name in ("measuring", "warm_up", "parity", "loading", "importing", "other")
+        for name in ("measuring", "warm_up", "parity", "building", "loading", "importing", "calibrating", "other")
+        if sheet[name] >= 0.5
     )
     overhead = sheet["wall"] / max(sheet["measuring"] + sheet["warm_up"], 1e-9)
     print(f"Time: {format_seconds(sheet['wall'])} = {parts} ({overhead:.2f} x the timed windows).")

@@ -21,6 +21,7 @@ from harness.plan import drop_done, plan_groups
 from harness.progress import Progress, print_time_sheet
 from harness.store import ResultsLock, RunFolder, StoreError
 from harness.sweep import Sweep
+from harness.telemetry import Telemetry
 
 INTERRUPTED = 130
 
@@ -115,7 +116,8 @@ def measure(
     print(f"Run {folder.run_id} on {machine['device']}, {threads} threads: {left} jobs to measure, {len(done)} done.")
     sys.stdout.flush()
     progress = Progress(Console(), groups, len(done))
-    sweep = Sweep(config, folder, models, machine, threads, sys.executable, progress.show_row)
+    telemetry = Telemetry.open(machine["kind"])
+    sweep = Sweep(config, folder, models, machine, threads, sys.executable, progress.show_row, telemetry)
     sweep.interrupt.install()
     sweep.run(groups)
     if left:

@@ -13,7 +13,6 @@ import ctypes
 import importlib
 import json
 import os
-import resource
 import signal
 import sys
 import time
@@ -27,122 +26,136 @@ import numpy as np
 from harness.backends import BACKENDS
 from harness.backends.base import Backend, BackendUnavailable, Spec, UnsupportedJob
 from harness.clocks import Clock, make_clock
-from harness.measure import MIN_COVERAGE, StopRule, sample
-from harness.parity import compare_logits, find_contradiction, find_fault
+from harness.measure import MIN_COVERAGE, Samples, StopRule, run_for, sample, sample_other_boundaries
+from harness.memory import read_peak_rss_mb, reset_peak_rss
+from harness.parity import find_contradiction, find_fault
+from harness.reference import Reference, read_reference
 from harness.schema import Parity
 
 PR_SET_PDEATHSIG = 1
 FAILURES = ((BackendUnavailable, "unavailable"), (UnsupportedJob, "unsupported"), (MemoryError, "oom"))
+
+# How libraries say it, in lower case: PyTorch and CUDA, oneDNN, C++, cuDNN and cuBLAS, ONNX Runtime.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "bad_alloc", "alloc_failed", "failed to allocate memory")
 
 
 class Worker:
     """State between two commands: the loaded backend and its reference images."""
 
     def __init__(self) -> None:
+        self.started = False
         self.clock: Clock
         self.backend: Backend
         self.spec: Spec
+        self.reference: Reference
         self.parity: Parity | None = None
 
     def load(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Import the backend's module and build the model; answers with times and versions."""
+        """Import the backend's module and build the model; answers with times and versions.
+
+        Asked again, for another image size, the same backend drops the old model and builds the new one.
+        """
         spec = command["spec"]
         paths = {name: Path(spec[name]) if spec[name] else None for name in ("weights", "artifact")}
         self.spec = Spec(**{**spec, **paths})
-        self.clock = make_clock(self.spec.device)
         self.rule = StopRule(**{**command["rule"], "t_975": tuple(command["rule"]["t_975"])})
+        self.seconds = command["boundary_seconds"], command["load_seconds"]
+        self.parity = None
+        reset_peak_rss()
+        import_ms = 0.0 if self.started else self._start(command["backend"], l2_flush=command["l2_flush"])
+        imported = time.perf_counter()
+        self.backend.load(self.spec)
+        loaded = time.perf_counter()
+        self.reference = read_reference(Path(command["reference"]), command["reference_images"])
+        return {
+            "event": "loaded",
+            "import_ms": import_ms,
+            "load_ms": 1000 * (loaded - imported),
+            "clock_overhead_ms": float(np.median(self.clock.window(do_nothing, 200).samples_ms)),
+            "versions": {"python": sys.version.split()[0], "numpy": np.__version__, **self.backend.versions},
+        }
+
+    def _start(self, backend: str, *, l2_flush: bool) -> float:
+        """The clock first: it makes the stream that a backend then finds as the current one. Returns ms."""
         start = time.perf_counter()
-        module, _, name = BACKENDS[command["backend"]].target.partition(":")
+        clock = make_clock(self.spec.device, l2_flush=l2_flush)
+        module, _, name = BACKENDS[backend].target.partition(":")
         try:
             self.backend = getattr(importlib.import_module(module), name)()
         except ImportError as error:
             raise BackendUnavailable(f"cannot import {error.name or module}: {error}") from error
-        imported = time.perf_counter()
-        self.backend.load(self.spec)
-        loaded = time.perf_counter()
-        self.images, self.reference, self.labels = read_reference(
-            Path(command["reference"]), command["reference_images"]
-        )
-        return {
-            "event": "loaded",
-            "import_ms": 1000 * (imported - start),
-            "load_ms": 1000 * (loaded - imported),
-            "clock_overhead_ms": float(np.median(self.clock.window(do_nothing, 1000).samples_ms)),
-            "versions": {"python": sys.version.split()[0], "numpy": np.__version__, **self.backend.versions},
-        }
+        self.clock, self.started = clock, True
+        return 1000 * (time.perf_counter() - start)
 
     def measure(self, batch_size: int) -> dict[str, Any]:
-        """Check the answers at this batch size, then time it."""
+        """Check the answers at this batch size, then time it at every boundary."""
         start = time.perf_counter()
-        parity = self.parity = self.parity or self._check_reference(batch_size)
-        own = self._check_batch(batch_size)
-        checked = time.perf_counter()
+        self.parity = self.parity or self.reference.check_all(self._answer, batch_size)
+        own = self.reference.check_batch(self._answer, batch_size)
         executed = self.backend.executed()
+        build_ms = self.backend.build_ms()
+        checked = time.perf_counter()
         precision = self.spec.precision
-        fault = find_fault(parity, precision) or find_fault(own, precision) or find_contradiction(executed, precision)
+        faults = find_fault(self.parity, precision) or find_fault(own, precision)
+        fault = faults or find_contradiction(executed, precision)
         cpu_before = time.process_time()
         result = sample(self.clock, self.backend.run, batch_size, self.rule)
+        sampled = time.monotonic()
+        others = self._sample_others(batch_size, result)
         measured = time.perf_counter()
         if result.coverage < MIN_COVERAGE:
             fault = f"the clock saw {result.coverage:.0%} of the wall clock: work ran outside its stream"
-        status = "failed_parity" if fault else "unstable" if result.doubt else "ok"
+        build_s = (build_ms or 0.0) / 1000
+        sampling_s = sum(result.device_ms) / 1000
+        telemetry = {
+            "worker_cpu_percent": 100 * (time.process_time() - cpu_before) / (measured - checked),
+            "build_s": build_s,
+            "parity_s": max(0.0, checked - start - build_s),
+            "warmup_s": sum(result.warmup_ms) / 1000,
+            "measuring_s": sampling_s + others.pop("other_s"),
+            "half_width_percent": result.half_width_percent if np.isfinite(result.half_width_percent) else None,
+            "enqueue_ms": result.enqueue_ms,
+        }
         return {
             "event": "measured",
-            "status": status,
+            "status": "failed_parity" if fault else "unstable" if result.doubt else "ok",
             "reason": fault or result.doubt,
-            "samples": {"device_ms": result.device_ms, "throughput_fps": result.throughput_fps},
-            # on a CPU the images are already where they are used, and `run` returns when the work is done
-            "same_as": {"transfer_ms": "device_ms", "host_ms": "device_ms"} if self.spec.device == "cpu" else {},
             "warmup_ms": result.warmup_ms,
-            "parity": asdict(parity),
+            "parity": asdict(self.parity),
             "executed": {**executed, "timed_batch_rel_l2": own.rel_l2},
-            "build_ms": self.backend.build_ms(),
+            "build_ms": build_ms,
             "gpu_memory_mb": self.backend.gpu_memory_mb(),
-            "cpu_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000 * 1.024,  # KiB
-            "telemetry": {
-                "worker_cpu_percent": 100 * (time.process_time() - cpu_before) / (measured - checked),
-                "parity_s": checked - start,
-                "warmup_s": sum(result.warmup_ms) / 1000,
-                "measuring_s": sum(result.device_ms) / 1000,
-                "half_width_percent": result.half_width_percent if np.isfinite(result.half_width_percent) else None,
-            },
+            "cpu_memory_mb": read_peak_rss_mb(),
+            "telemetry": {name: value for name, value in telemetry.items() if value is not None},
+            "load": {"begin_s": sampled - sampling_s, "end_s": sampled, "images": batch_size * len(result.device_ms)},
+            **others,
         }
+
+    def _sample_others(self, batch_size: int, result: Samples) -> dict[str, Any]:
+        """The boundaries beside device_ms, and the steady load for telemetry where one is asked for."""
+        samples = {"device_ms": result.device_ms, "throughput_fps": result.throughput_fps}
+        if self.spec.device == "cpu":  # the images are already where they are used, and `run` does the work itself
+            same_as = {"transfer_ms": "device_ms", "host_ms": "device_ms"}
+            return {"samples": samples, "same_as": same_as, "other_s": 0.0}
+        clock, backend = self.clock, self.backend
+        start = time.monotonic()
+        boundary_s, load_s = self.seconds
+        others = sample_other_boundaries(clock, backend.run, backend.run_with_transfers, batch_size, boundary_s)
+        answer: dict[str, Any] = {"samples": {**samples, **asdict(others)}}
+        if load_s:
+            begin = time.monotonic()
+            images = batch_size * run_for(clock, backend.run, load_s, result.device_ms[-1])
+            answer["load"] = {"begin_s": begin, "end_s": time.monotonic(), "images": images}
+        return {**answer, "other_s": time.monotonic() - start}
 
     def _answer(self, images: np.ndarray) -> np.ndarray:
         self.backend.bind(images)
         self.backend.run()
         return self.backend.logits()
 
-    def _check_reference(self, batch_size: int) -> Parity:
-        """All reference images, in chunks of the batch size in question: no other shape is built for the check."""
-        answers = []
-        for start in range(0, len(self.images), batch_size):
-            chunk = self.images[start : start + batch_size]
-            answers.append(self._answer(repeat_images(chunk, batch_size))[: len(chunk)])
-        return compare_logits(np.concatenate(answers), self.reference, self.labels)
-
-    def _check_batch(self, batch_size: int) -> Parity:
-        """The very batch that is timed; leaves it bound."""
-        logits = self._answer(repeat_images(self.images, batch_size))
-        return compare_logits(logits, repeat_images(self.reference, batch_size), None)
-
 
 def do_nothing() -> None:
     """The null job: what the clock reads when nothing is timed."""
-
-
-def repeat_images(images: np.ndarray, batch_size: int) -> np.ndarray:
-    """The first `batch_size` images, starting over when there are fewer."""
-    return np.ascontiguousarray(images[np.arange(batch_size) % len(images)])
-
-
-def read_reference(path: Path, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Normalised float32 images (n, 3, size, size), fp32 logits (n, classes), labels (n,) or None; n <= count."""
-    with np.load(path, allow_pickle=False) as file:
-        mean, std = (file[name].astype(np.float32).reshape(1, 3, 1, 1) for name in ("mean", "std"))
-        images = (file["images"][:count].astype(np.float32) / 255 - mean) / std
-        labels = file["labels"][:count]
-        return images, file["logits"][:count], labels if len(labels) and labels.min() >= 0 else None
 
 
 def describe_failure(error: Exception) -> dict[str, str]:
@@ -151,7 +164,7 @@ def describe_failure(error: Exception) -> dict[str, str]:
         if isinstance(error, kind):
             return {"event": "failed", "status": status, "reason": str(error) or "out of memory"}
     text = " ".join(f"{type(error).__name__}: {error}".split())
-    out_of_memory = any(sign in text.lower() for sign in ("out of memory", "can't allocate memory", "bad_alloc"))
+    out_of_memory = any(sign in text.lower() for sign in OUT_OF_MEMORY)
     return {"event": "failed", "status": "oom" if out_of_memory else "crashed", "reason": text[:500]}
 
 

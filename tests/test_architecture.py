@@ -15,11 +15,14 @@ ALLOWED = {
     "analysis": ("harness.schema",),
 }
 # imported by workers, possibly under Python 3.10 with one runtime library and NumPy
-WORKER_MODULES = ["worker", "measure", "clocks", "schema", "parity", "backends/__init__", "backends/base"]
+WORKER_MODULES = [
+    "worker", "measure", "memory", "reference", "clocks", "schema", "parity", "backends/__init__", "backends/base",
+]  # fmt: skip
 INSIDE_HARNESS = {
     "schema": (), "clocks": (), "measure": ("clocks",), "parity": ("schema",), "machine": (), "artifacts": (),
     "config": ("backends", "schema"), "store": ("schema",), "plan": ("config", "schema"),
-    "audit": (), "worker": ("backends", "clocks", "measure", "parity", "schema"), "launch": (),
+    "audit": (), "memory": (), "reference": ("parity", "schema"), "time_sheet": (), "launch": (),
+    "worker": ("backends", "clocks", "measure", "memory", "parity", "reference", "schema"), "interrupt": ("launch",),
 }  # fmt: skip
 
 

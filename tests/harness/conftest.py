@@ -27,18 +27,23 @@ def weights_dir(tmp_path):
     """Weights and reference for 8 px, whose reference answers are those of the faulty backend."""
     folder = tmp_path / "weights"
     (folder / "reference").mkdir(parents=True)
-    weights = folder / "best_resnet18_8.pth"
+    add_image_size(folder, 8)
+    return folder
+
+
+def add_image_size(folder, size):
+    """Weights and reference of one more image size."""
+    weights = folder / f"best_resnet18_{size}.pth"
     weights.write_bytes(b"any bytes: the faulty backend reads none")
-    base = {"format": 1, "arch": "resnet18", "image_size": 8, "num_classes": faulty.CLASSES}
+    base = {"format": 1, "arch": "resnet18", "image_size": size, "num_classes": faulty.CLASSES}
     weights.with_suffix(".json").write_text(json.dumps({**base, "sha256": sha256(weights)}))
-    images = np.random.default_rng(0).integers(0, 256, (16, 3, 8, 8), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (16, 3, size, size), dtype=np.uint8)
     mean = std = np.full(3, 0.5, dtype=np.float32)
     logits = faulty.answer((images.astype(np.float32) / 255 - 0.5) / 0.5)
-    reference = folder / "reference" / "resnet18_8.npz"
+    reference = folder / "reference" / f"resnet18_{size}.npz"
     np.savez(reference, images=images, labels=logits.argmax(axis=1), logits=logits, mean=mean, std=std)
     manifest = {**base, "kind": "reference", "sha256": sha256(reference), "weights_sha256": sha256(weights)}
     reference.with_suffix(".json").write_text(json.dumps({**manifest, "flops_per_image": 1000}))
-    return folder
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from harness.backends.base import Backend, BackendUnavailable, UnsupportedJob
 VARIANTS = (
     "fine", "again", "slower", "slow", "segfault", "exit", "raise", "hang", "garbage", "allocate", "killed",
     "missing", "unsupported", "wrong", "nan", "raise_at_load", "segfault_at_load", "oom_at_4",
+    "dies_on_second_load",
 )  # fmt: skip
 CLASSES = 10
 
@@ -36,6 +37,8 @@ class FaultyBackend(Backend):
     versions: ClassVar = {"faulty": "1"}
 
     def load(self, spec):
+        if spec.variant == "dies_on_second_load" and hasattr(self, "spec"):
+            os._exit(4)
         self.spec = spec
         self.calls = 0
         if spec.variant == "missing":
@@ -83,7 +86,7 @@ class FaultyBackend(Backend):
         return (self.output + noise).astype(np.float32)
 
     def executed(self):
-        return {"dtype": "float32"}
+        return {"dtype": "float32", "pid": os.getpid()}
 
 
 def wait_ms(duration_ms):

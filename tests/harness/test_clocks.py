@@ -12,17 +12,16 @@ class FakeCuda:
     def __init__(self, launch_ms, kernel_ms):
         self.host_ms = self.device_ms = 0.0
         self.launch_ms, self.kernel_ms = launch_ms, kernel_ms
-        self.ahead = self.most_ahead = 0
+        self.ends_ms, self.most_ahead = [], 0
 
     def run(self):
         self.host_ms += self.launch_ms
         self.device_ms = max(self.device_ms, self.host_ms) + self.kernel_ms
-        self.ahead += 1
-        self.most_ahead = max(self.most_ahead, self.ahead)
+        self.ends_ms = [end for end in self.ends_ms if end > self.host_ms] + [self.device_ms]
+        self.most_ahead = max(self.most_ahead, len(self.ends_ms))
 
     def synchronize(self):
         self.host_ms = max(self.host_ms, self.device_ms)
-        self.ahead = 0
 
     def Stream(self):  # noqa: N802 - torch's name
         return self
@@ -39,7 +38,6 @@ class FakeCuda:
 
             def synchronize(self):
                 cuda.host_ms = max(cuda.host_ms, self.at_ms)
-                cuda.ahead -= 1
 
             def elapsed_time(self, end):
                 return end.at_ms - self.at_ms
@@ -91,3 +89,39 @@ def test_the_host_runs_ahead_by_a_bounded_queue():
     cuda = FakeCuda(0.001, 1.0)
     make_clock(cuda, queue=8).window(cuda.run, 100)
     assert cuda.most_ahead <= 10
+
+
+def test_a_caller_that_waits_pays_for_launch_and_kernel():
+    """host_ms: launch 1 ms and kernel 2 ms are not hidden behind one another."""
+    cuda = FakeCuda(1.0, 2.0)
+    assert make_clock(cuda).wait_each(cuda.run, 5) == [pytest.approx(3.0)] * 5
+
+
+def test_a_stream_hides_the_launches_but_the_first():
+    """Throughput: 100 kernels of 2 ms and one launch of 0.5 ms that nothing hides, within the bounded queue."""
+    cuda = FakeCuda(0.5, 2.0)
+    clock = make_clock(cuda, queue=8)
+    assert clock.stream(cuda.run, 100) == pytest.approx(200.5)
+    assert cuda.most_ahead <= 8
+
+
+def test_the_host_time_of_an_enqueue_is_read():
+    """What launch-bound means: the host needs 1 ms for what the device does in 0.2 ms."""
+    cuda = FakeCuda(1.0, 0.2)
+    assert make_clock(cuda).window(cuda.run, 10).enqueue_ms == pytest.approx(1.0)
+
+
+def test_a_cache_flush_is_in_no_sample_and_in_no_wall_clock():
+    """Flush 0.5 ms, kernel 2 ms: samples stay 2 ms, and they account for the whole wall clock."""
+    cuda = FakeCuda(0.01, 2.0)
+
+    def flush():
+        cuda.device_ms = max(cuda.device_ms, cuda.host_ms) + 0.5
+
+    clock = CudaEventClock.__new__(CudaEventClock)
+    clock.now_ms = lambda: cuda.host_ms
+    clock.__init__(cuda, flush=flush)
+    window = clock.window(cuda.run, 50)
+    assert clock.flush_ms == pytest.approx(0.5)
+    assert window.samples_ms == [pytest.approx(2.0)] * 50
+    assert sum(window.samples_ms) / window.wall_ms == pytest.approx(1.0, rel=0.01)

@@ -3,7 +3,7 @@
 import pytest
 
 from harness.config import BenchConfig, check_run_id, parse_contender
-from harness.plan import drop_done, plan_groups
+from harness.plan import drop_done, has_saturated, plan_groups
 from harness.schema import AGAIN, Job
 
 
@@ -30,6 +30,42 @@ def test_later_rounds_repeat_the_plan_in_another_order():
     assert sorted(map(key, first)) == sorted(map(key, second))
     assert list(map(key, first)) != list(map(key, second))
     assert groups == list(plan_groups(config, [224, 256, 384, 512]))
+
+
+def test_sizes_of_one_contender_may_stay_together():
+    """`order: contender`: one worker can take all sizes; later rounds shuffle contenders, not sizes."""
+    config = BenchConfig(
+        backends=["pytorch", "onnx_runtime", "openvino"], order="contender", rounds=2, self_check=False
+    )
+    names = [(g.first.backend, g.first.image_size) for g in plan_groups(config, [384, 224])]
+    assert names[:4] == [("pytorch", 224), ("pytorch", 384), ("onnx_runtime", 224), ("onnx_runtime", 384)]
+    second = names[6:]
+    assert second != names[:6]
+    assert all(second[i][0] == second[i + 1][0] and second[i][1] == 224 for i in (0, 2, 4))
+
+
+def test_without_batch_sizes_the_powers_of_two_are_planned():
+    """Up to max_batch, and not past it."""
+    assert BenchConfig(batch_sizes=[], max_batch=100).batches == [1, 2, 4, 8, 16, 32, 64]
+    assert BenchConfig(batch_sizes=[], max_batch=64).batches == [1, 2, 4, 8, 16, 32, 64]
+    assert BenchConfig(batch_sizes=[8, 1, 8]).batches == [1, 8]
+
+
+@pytest.mark.parametrize(
+    ("ms_per_image", "percent", "saturated"),
+    [
+        ([4.0, 2.0, 1.0], 1.0, False),
+        ([1.0, 0.995, 0.992], 1.0, True),  # both within 1% of the best before them
+        ([1.0, 1.1, 0.5], 1.0, False),  # the last one gained
+        ([1.0, 0.5, 0.6], 1.0, False),  # the one before gained
+        ([2.0, 1.0, 1.2, 1.3], 1.0, True),
+        ([1.0, 1.0], 1.0, False),  # two batches say nothing
+        ([1.0, 1.0, 1.0], 0.0, False),  # switched off
+    ],
+)
+def test_saturation_needs_two_batches_without_gain(ms_per_image, percent, saturated):
+    """The rule that `saturation_percent` describes."""
+    assert has_saturated(ms_per_image, percent) is saturated
 
 
 def test_the_self_check_ends_every_round():

@@ -1,0 +1,76 @@
+"""What a worker is told, and what a row says of its job before it is measured."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import Any
+
+from scipy import stats
+
+from harness.artifacts import Artifact, Model
+from harness.backends.base import Spec
+from harness.config import BenchConfig
+from harness.measure import StopRule
+from harness.schema import AGAIN, SCHEMA_VERSION, Job
+
+
+def find_artifact(job: Job, model: Model) -> Artifact | None:
+    """The exported file a job reads; None for PyTorch, which reads the weights themselves.
+
+    INT8 and ONNX Runtime's FP16 have files of their own; other precisions are made from the fp32 file by the library.
+    """
+    if job.backend == "pytorch":
+        return None
+    own = job.precision == "int8" or (job.backend == "onnx_runtime" and job.precision == "fp16")
+    return model.exported.get(job.precision if own else "fp32")
+
+
+def describe_job(job: Job, model: Model, machine: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a row that are known whatever happens while it is measured."""
+    used = find_artifact(job, model) or model.weights
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "job": asdict(job),
+        "device": machine["device"],
+        "clock": "cuda_events" if machine["kind"] == "cuda" else "cpu",
+        "artifact": used.path.name,
+        "artifact_sha256": used.sha256,
+        "artifact_bytes": used.path.stat().st_size,
+        "weights_sha256": model.weights.sha256,
+        "flops_per_image": model.reference.manifest.get("flops_per_image"),
+    }
+
+
+def make_load_command(job: Job, config: BenchConfig, model: Model, device: str, threads: int) -> dict[str, Any]:
+    """The message that makes a worker load a job's model; see harness.worker."""
+    artifact = find_artifact(job, model)
+    spec = Spec(
+        variant=job.variant.removesuffix(AGAIN),
+        precision=job.precision,
+        image_size=job.image_size,
+        device=device,
+        threads=threads,
+        arch=model.weights.manifest["arch"],
+        num_classes=model.weights.manifest["num_classes"],
+        weights=model.weights.path.resolve(),
+        artifact=artifact.path.resolve() if artifact else None,
+    )
+    paths = {"weights": str(spec.weights), "artifact": str(spec.artifact) if spec.artifact else None}
+    return {
+        "do": "load",
+        "backend": job.backend,
+        "spec": {**asdict(spec), **paths},
+        "rule": asdict(make_stop_rule(config)),
+        "boundary_seconds": config.boundary_seconds,
+        "load_seconds": config.load_seconds,
+        "l2_flush": config.l2_flush,
+        "reference": str(model.reference.path.resolve()),
+        "reference_images": config.reference_images,
+    }
+
+
+def make_stop_rule(config: BenchConfig) -> StopRule:
+    """The worker's part of the configuration, with Student's t quantiles from SciPy."""
+    freedom = range(1, min(config.max_samples, 1000) + 1)
+    shared = {field.name: getattr(config, field.name) for field in fields(StopRule) if field.name != "t_975"}
+    return StopRule(**shared, t_975=tuple(float(stats.t.ppf(0.975, df)) for df in freedom))

@@ -1,0 +1,26 @@
+"""SIGINT and SIGTERM of a run: nothing that was measured is lost."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+from harness.launch import WorkerProcess
+
+
+class Interrupt:
+    """SIGINT and SIGTERM: the first lets the row in progress end, a second stops its worker at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.worker: WorkerProcess | None = None
+
+    def install(self) -> None:
+        """Take over both signals in this process."""
+        signal.signal(signal.SIGINT, self._handle)
+        signal.signal(signal.SIGTERM, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and self.worker is not None:
+            self.worker.process.kill()
+        self.requested = True

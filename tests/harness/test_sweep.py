@@ -1,0 +1,44 @@
+"""What a sweep does beyond one job after another: workers kept over image sizes, batches that are not worth a try."""
+
+import pytest
+from conftest import add_image_size
+
+from harness.store import RunFolder
+
+
+@pytest.mark.parametrize(("order", "workers"), [("size", 4), ("contender", 2)])
+def test_a_worker_is_kept_where_only_the_image_size_differs(run_harness, weights_dir, tmp_path, order, workers):
+    """Two contenders at two sizes: four processes, or one for each contender; the rows are the same."""
+    add_image_size(weights_dir, 16)
+    backends = "[faulty/fine, faulty/again]"
+    code, out, err = run_harness("--backends", backends, "--order", order, "--run_id", "run")
+    assert code == 0, out + err
+    rows = list(RunFolder(tmp_path / "results" / "run").read_rows())
+    assert all(row.status in ("ok", "unstable") for row in rows)
+    assert {(row.job.variant, row.job.image_size) for row in rows} == {
+        (variant, size) for variant in ("fine", "again") for size in (8, 16)
+    }
+    assert len({row.executed["pid"] for row in rows}) == workers
+
+
+def test_a_fresh_worker_tries_again_where_a_kept_one_dies_loading(run_harness, weights_dir, tmp_path):
+    """`dies_on_second_load` cannot be asked twice: the second size still gets its rows."""
+    add_image_size(weights_dir, 16)
+    code, out, err = run_harness(
+        "--backends", "[faulty/dies_on_second_load]", "--order", "contender", "--run_id", "run"
+    )
+    assert code == 0, out + err
+    rows = list(RunFolder(tmp_path / "results" / "run").read_rows())
+    assert [row.job.image_size for row in rows] == [8, 8, 16, 16]
+    assert all(row.status in ("ok", "unstable") for row in rows)  # its times are those of nothing
+
+
+def test_batches_past_saturation_are_skipped_with_the_reason(run_harness, tmp_path):
+    """A gain of 150% per doubling is never reached, so batch 8 is not tried."""
+    arguments = ("--backends", "[faulty/fine]", "--batch_sizes", "[1,2,4,8]", "--saturation_percent", "150")
+    code, out, err = run_harness(*arguments, "--run_id", "run")
+    assert code == 0, out + err
+    rows = list(RunFolder(tmp_path / "results" / "run").read_rows())
+    assert [row.status in ("ok", "unstable") for row in rows] == [True, True, True, False]
+    assert rows[-1].status == "skipped"
+    assert "saturation_percent" in rows[-1].reason
