@@ -7,11 +7,17 @@ from typing import Any
 
 import psutil
 
-BUSY_PERCENT = 10.0  # of one core, over the time looked at
+from harness.nvml import Gpu, NvmlAbsent
+
+BUSY_PERCENT = 10.0  # of one core, over the time looked at; of the GPU, over the time its driver looks at
+TAKEN_PERCENT = 5.0  # of the GPU's memory: more than a driver keeps for itself
 
 
-def observe_load(seconds: float = 0.5) -> dict[str, Any]:
-    """Share of all cores in use over `seconds`, and the processes that used them (name and % of one core)."""
+def observe_load(kind: str, seconds: float = 0.5) -> dict[str, Any]:
+    """Share of all cores in use over `seconds`, and the processes that used them (name and % of one core).
+
+    Where the run is on a GPU (`kind` cuda), also who is on it; see `observe_gpu`.
+    """
     own = psutil.Process()
     processes = {process: _cpu_seconds(process) for process in psutil.process_iter() if process != own}
     psutil.cpu_percent()
@@ -22,15 +28,40 @@ def observe_load(seconds: float = 0.5) -> dict[str, Any]:
     return {
         "cpu_percent": total,
         "processes": [{"name": _name(p), "cpu_percent": round(percent)} for percent, p in busy[:5]],
+        "gpu": observe_gpu() if kind == "cuda" else None,
     }
+
+
+def observe_gpu() -> dict[str, Any] | None:
+    """Utilisation of the GPU, its memory in use, and the names of compute processes on it; None without a GPU.
+
+    A process of another container is not listed; it shows in the memory and the utilisation.
+    """
+    try:
+        gpu = Gpu()
+    except NvmlAbsent:
+        return None
+    try:
+        rates, memory = gpu.read("nvmlDeviceGetUtilizationRates"), gpu.read("nvmlDeviceGetMemoryInfo")
+        return {
+            "utilization_percent": rates.gpu if rates else None,
+            "memory_used_percent": 100 * memory.used / memory.total if memory else None,
+            "processes": [gpu.process_name(pid) or f"process {pid}" for pid in gpu.processes() or ()],
+        }
+    finally:
+        gpu.close()
 
 
 def describe_load(load: dict[str, Any]) -> str:
     """One line that names the disturbers; empty when the machine is quiet."""
-    if not load["processes"]:
-        return ""
-    names = ", ".join(f"{process['name']} ({process['cpu_percent']}% of a core)" for process in load["processes"])
-    return f"the machine is busy: {names}; timings will suffer"
+    signs = [f"{process['name']} ({process['cpu_percent']}% of a core)" for process in load["processes"]]
+    gpu = load["gpu"] or {"utilization_percent": None, "memory_used_percent": None, "processes": []}
+    signs += [f"{name} (on the GPU)" for name in gpu["processes"]]
+    if (gpu["utilization_percent"] or 0) >= BUSY_PERCENT:
+        signs.append(f"GPU utilisation {gpu['utilization_percent']}%")
+    if (gpu["memory_used_percent"] or 0) >= TAKEN_PERCENT and not gpu["processes"]:
+        signs.append(f"{gpu['memory_used_percent']:.0f}% of the GPU's memory is taken")
+    return f"the machine is busy: {', '.join(signs)}; timings will suffer" if signs else ""
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

@@ -15,6 +15,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def make_environment(kind: str, threads: int) -> dict[str, str]:
+    """What a child process gets besides our own environment. `kind`: cpu (it sees no GPU) or cuda."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    # NVML counts in bus order: telemetry and child must mean the same card
+    device = {"CUDA_VISIBLE_DEVICES": ""} if kind == "cpu" else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    return {**dict.fromkeys(names, str(threads)), **device}
+
+
 class WorkerDied(Exception):  # noqa: N818 - an outcome to record, not a mistake of the caller
     """The worker ended, or did not answer in time. `status` is the row's; the message is its reason."""
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import psutil
 
+from harness.nvml import Gpu, NvmlAbsent
+
 CPU_FEATURES = (
     "avx2",
     "avx512f",
@@ -73,22 +75,35 @@ def count_usable_cores() -> int:
 
 
 def describe_gpu() -> dict[str, Any] | None:
-    """The first NVIDIA GPU by NVML; None without a driver."""
-    try:
-        import pynvml  # noqa: PLC0415 - optional: a machine without the package has no GPU telemetry, nothing more
+    """The first visible NVIDIA GPU by NVML, without what would identify the very card; None where no GPU answers.
 
-        pynvml.nvmlInit()
-    except Exception:  # no package, no driver or no permission all mean: no GPU to speak of
-        return None
+    Clocks and the power limit are the highest that are allowed now; what the driver does not tell is left out.
+    """
     try:
-        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-        return {
-            "name": pynvml.nvmlDeviceGetName(handle),
-            "driver": pynvml.nvmlSystemGetDriverVersion(),
-            "memory_mb": round(pynvml.nvmlDeviceGetMemoryInfo(handle).total / 1e6),
-            "count": pynvml.nvmlDeviceGetCount(),
-        }
-    except pynvml.NVMLError:
+        gpu = Gpu()
+    except NvmlAbsent:
         return None
+    nvml = gpu.nvml
+    try:
+        memory = gpu.read("nvmlDeviceGetMemoryInfo")
+        capability = gpu.read("nvmlDeviceGetCudaComputeCapability")
+        limit_mw = gpu.read("nvmlDeviceGetEnforcedPowerLimit")
+        mig = gpu.read("nvmlDeviceGetMigMode")
+        cuda = nvml.nvmlSystemGetCudaDriverVersion_v2()  # 13010 for 13.1
+        found = {
+            "name": gpu.read("nvmlDeviceGetName"),
+            "driver": nvml.nvmlSystemGetDriverVersion(),
+            "cuda_driver": f"{cuda // 1000}.{cuda % 1000 // 10}",
+            "count": nvml.nvmlDeviceGetCount(),
+            "memory_mb": round(memory.total / 1e6) if memory else None,
+            "compute_capability": f"{capability[0]}.{capability[1]}" if capability else None,
+            "power_limit_w": limit_mw / 1000 if limit_mw else None,
+            "max_sm_clock_mhz": gpu.read("nvmlDeviceGetMaxClockInfo", nvml.NVML_CLOCK_SM),
+            "max_memory_clock_mhz": gpu.read("nvmlDeviceGetMaxClockInfo", nvml.NVML_CLOCK_MEM),
+            "pcie_generation": gpu.read("nvmlDeviceGetMaxPcieLinkGeneration"),
+            "pcie_width": gpu.read("nvmlDeviceGetMaxPcieLinkWidth"),
+            "mig": bool(mig[0]) if mig else None,
+        }
+        return {name: value for name, value in found.items() if value is not None}
     finally:
-        pynvml.nvmlShutdown()
+        gpu.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import time
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from harness.artifacts import Model, find_models
 from harness.audit import describe_load, observe_load
+from harness.ceilings import CalibrationFailed, describe_ceilings, measure_ceilings
 from harness.config import BenchConfig, check_run_id
 from harness.machine import describe_machine
 from harness.plan import drop_done, plan_groups
@@ -48,7 +50,7 @@ def run(request: Request) -> int:
     models = find_models(request.weights_dir, config.image_sizes)
     lock = ResultsLock(request.results_dir)
     try:
-        load = observe_load()
+        load = observe_load(machine["kind"])
         busy = describe_load(load)
         if busy and config.strict:
             raise StoreError(f"--strict true: {busy}")
@@ -118,7 +120,12 @@ def measure(
     progress = Progress(Console(), groups, len(done))
     telemetry = Telemetry.open(machine["kind"])
     sweep = Sweep(config, folder, models, machine, threads, sys.executable, progress.show_row, telemetry)
+    if machine["kind"] == "cuda" and telemetry.absent:
+        print(f"No GPU telemetry: {telemetry.absent}.", flush=True)
     sweep.interrupt.install()
+    folder.write_json("models.json", describe_models(models))
+    if config.calibrate and left:
+        calibrate(folder, sweep)
     sweep.run(groups)
     if left:
         write_audit(folder, sweep, load)
@@ -129,6 +136,29 @@ def measure(
         return INTERRUPTED
     print(f"Rows: {folder.rows_path}")
     return 0
+
+
+def describe_models(models: dict[int, Model]) -> dict[str, Any]:
+    """The work of one image by image size, as models.json has it; what an export did not record is left out."""
+    known = ("flops_per_image", "parameters", "layers")
+    manifests = {str(size): model.reference.manifest for size, model in models.items()}
+    return {size: {name: m[name] for name in known if name in m} for size, m in manifests.items()}
+
+
+def calibrate(folder: RunFolder, sweep: Sweep) -> None:
+    """Measure the machine's ceilings once a run, and say them."""
+    if (folder.path / "ceilings.json").exists():
+        return
+    start = time.monotonic()
+    try:
+        ceilings = measure_ceilings(sweep.interpreter, sweep.machine, sweep.threads, folder.path / "logs/calibrate.log")
+        folder.write_json("ceilings.json", ceilings)
+        print(describe_ceilings(ceilings), flush=True)
+    except CalibrationFailed as failure:
+        print(f"No ceilings: {failure}.", flush=True)
+    seconds = time.monotonic() - start
+    sweep.time_sheet.calibrating += seconds
+    sweep.time_sheet.wall += seconds
 
 
 def write_audit(folder: RunFolder, sweep: Sweep, load: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from harness.commands import describe_job, make_load_command
 from harness.config import BenchConfig
 from harness.gpu_samples import find_disturbance
 from harness.interrupt import Interrupt
-from harness.launch import WorkerDied, WorkerProcess
+from harness.launch import WorkerDied, WorkerProcess, make_environment
 from harness.plan import Group, has_saturated
 from harness.schema import Job, Row
 from harness.store import RunFolder, utc_now
@@ -83,7 +83,7 @@ class Sweep:
             self._stop_kept()
             log = self.folder.path / "logs" / f"{job.backend}-{job.variant}-{job.precision}-{job.image_size}.log"
             interpreter = self.config.environments.get(job.backend, self.interpreter)
-            self.kept = job, WorkerProcess(interpreter, log, self._worker_environment())
+            self.kept = job, WorkerProcess(interpreter, log, make_environment(self.machine["kind"], self.threads))
         worker = self.kept[1]
         self.kept = job, worker
         self.interrupt.worker = worker
@@ -159,11 +159,6 @@ class Sweep:
         known = describe_job(job, self.models[job.image_size], self.machine)
         options = {"threads": self.threads, "l2_flush": self.config.l2_flush}
         return {"run_id": self.folder.run_id, "started_at": started_at, "options": options, **known}
-
-    def _worker_environment(self) -> dict[str, str]:
-        threads = str(self.threads)
-        hidden = {"CUDA_VISIBLE_DEVICES": ""} if self.machine["kind"] == "cpu" else {}
-        return {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads, **hidden}
 
 
 def may_share_worker(before: Job, job: Job) -> bool:

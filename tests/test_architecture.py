@@ -19,10 +19,12 @@ WORKER_MODULES = [
     "worker", "measure", "memory", "reference", "clocks", "schema", "parity", "backends/__init__", "backends/base",
 ]  # fmt: skip
 INSIDE_HARNESS = {
-    "schema": (), "clocks": (), "measure": ("clocks",), "parity": ("schema",), "machine": (), "artifacts": (),
+    "schema": (), "clocks": (), "measure": ("clocks",), "parity": ("schema",), "machine": ("nvml",), "artifacts": (),
     "config": ("backends", "schema"), "store": ("schema",), "plan": ("config", "schema"),
-    "audit": (), "memory": (), "reference": ("parity", "schema"), "time_sheet": (), "launch": (),
+    "audit": ("nvml",), "memory": (), "reference": ("parity", "schema"), "time_sheet": (), "launch": (),
     "worker": ("backends", "clocks", "measure", "memory", "parity", "reference", "schema"), "interrupt": ("launch",),
+    "nvml": (), "gpm": ("nvml",), "gpu_samples": ("nvml",), "telemetry": ("gpm", "gpu_samples", "nvml"),
+    "calibrate": (), "ceilings": ("launch", "store"),
 }  # fmt: skip
 
 

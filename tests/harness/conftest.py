@@ -66,7 +66,7 @@ def start_harness(tmp_path, weights_dir, worker_script):
         if "--resume" not in arguments:
             command += ["--environments", json.dumps({"faulty": str(worker_script)}), "--max_seconds", "1"]
             command += ["--min_seconds", "0", "--warmup_window_ms", "10", "--device", "cpu", "--batch_sizes", "[1,2]"]
-            command += ["--self_check", "false"]
+            command += ["--self_check", "false", "--calibrate", "false"]
         command += ["--results_dir", str(tmp_path / "results"), *arguments]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT, "env": environment}
