@@ -109,6 +109,8 @@ class TrainingCLI(LightningCLI):
             warm_rate = self._get(self.config_init, "warm_start_learning_rate")
             self.model.learning_rate = float(warm_rate or self.model.learning_rate)  # a plain float: it is pickled
         kwargs["precision"] = asked.precision or fast_precision()
+        if asked.benchmark is None and not asked.deterministic and torch.cuda.is_available():
+            kwargs["benchmark"] = True  # one image size: cuDNN's search for the best convolutions is paid once
         kwargs["enable_progress_bar"] = on_terminal and asked.enable_progress_bar is not False
         kwargs["enable_model_summary"] = bool(asked.enable_model_summary)
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import time
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, RandomSampler
-from torchvision.transforms import v2
+from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler
 
+from training.augment import Augment, Augmented, augmentation
 from training.datasets import SOURCES, open_builtin, open_torchvision
-from training.errors import TrainingError
+from training.errors import require
 from training.folder import open_folder
+from training.resident import ResidentBatches, ResidentImages, keep
 from training.splits import Splits
 
 SMALLEST_PX = 16
@@ -41,7 +43,9 @@ class ImageDataModule(LightningDataModule):
             100% of the area, then flip).
         on_bad_image: A file of the folder source that cannot be decoded: stop names it and ends, skip warns and
             leaves it out. Every file is decoded once before training starts.
-        workers: Processes that load images. null: one less than the CPU cores, at most 8.
+        workers: Processes that load images. null: one less than the CPU cores, at most 16.
+        resident_on_gpu: Decode every image once, keep them on the device that trains, and augment them there. null:
+            on a GPU of whose free memory they take a quarter or less, when training sees each at least twice.
     """
 
     def __init__(
@@ -56,35 +60,29 @@ class ImageDataModule(LightningDataModule):
         val_fraction: float = 0.2,
         seed: int = 0,
         epoch_megapixels: float | None = None,
-        augment: Literal["none", "flip", "crop"] = "flip",
+        augment: Augment = "flip",
         on_bad_image: Literal["stop", "skip"] = "stop",
         workers: int | None = None,
+        resident_on_gpu: bool | None = None,
     ) -> None:
         super().__init__()
-        _require(
-            image_size >= SMALLEST_PX, f"--data.image_size: {image_size} px; give at least {SMALLEST_PX}, e.g. 224"
-        )
-        _require(batch_size >= 1, f"--data.batch_size: {batch_size}; give at least 1 image per step")
-        _require(train_images >= 1, f"--data.train_images: {train_images}; give at least 1")
-        _require(val_images >= 1, f"--data.val_images: {val_images}; give at least 1")
-        _require(0 < val_fraction < 1, f"--data.val_fraction: {val_fraction}; give a share between 0 and 1, e.g. 0.2")
-        _require(seed >= 0, f"--data.seed: {seed}; give 0 or more")
-        _require(workers is None or workers >= 0, f"--data.workers: {workers}; give 0 or more, or null")
-        _require(
+        require(image_size >= SMALLEST_PX, f"--data.image_size: {image_size} px; give at least {SMALLEST_PX}, e.g. 224")
+        for flag, images in (("batch_size", batch_size), ("train_images", train_images), ("val_images", val_images)):
+            require(images >= 1, f"--data.{flag}: {images}; give at least 1 image")
+        require(0 < val_fraction < 1, f"--data.val_fraction: {val_fraction}; give a share between 0 and 1, e.g. 0.2")
+        require(seed >= 0, f"--data.seed: {seed}; give 0 or more")
+        require(workers is None or workers >= 0, f"--data.workers: {workers}; give 0 or more, or null")
+        require(
             epoch_megapixels is None or epoch_megapixels > 0,
             f"--data.epoch_megapixels: {epoch_megapixels}; give more than 0, or null for every image",
         )
         known = source in ("builtin", "folder") or source.startswith("torchvision:")
-        _require(known, f"--data.source: {source!r} is unknown; use {SOURCES}")
+        require(known, f"--data.source: {source!r} is unknown; use {SOURCES}")
         self.image_size, self.source, self.root, self.batch_size = image_size, source, root, batch_size
         self.train_images, self.val_images, self.val_fraction = train_images, val_images, val_fraction
-        self.seed, self.epoch_megapixels, self.augment, self.on_bad_image = (
-            seed,
-            epoch_megapixels,
-            augment,
-            on_bad_image,
-        )
-        self.workers = min(8, max(1, (os.cpu_count() or 2) - 1)) if workers is None else workers
+        self.seed, self.epoch_megapixels, self.augment = seed, epoch_megapixels, augment
+        self.on_bad_image, self.resident_on_gpu = on_bad_image, resident_on_gpu
+        self.workers = min(16, max(1, (os.cpu_count() or 2) - 1)) if workers is None else workers
         self.splits: Splits | None = None
 
     def setup(self, stage: str) -> None:
@@ -122,22 +120,49 @@ class ImageDataModule(LightningDataModule):
         fitting = round(self.epoch_megapixels * 1e6 / self.image_size**2 / self.batch_size) * self.batch_size
         return min(images, max(self.batch_size, fitting))
 
-    def train_dataloader(self) -> DataLoader[Any]:
-        """Shuffled, augmented, by the seed of --seed_everything."""
-        dataset = Augmented(self.opened.train, augmentation(self.augment, self.image_size))
-        generator = torch.Generator().manual_seed(torch.initial_seed() % 2**63)
-        sampler = RandomSampler(dataset, num_samples=self.images_per_epoch, generator=generator)
-        ragged = self.images_per_epoch % self.batch_size
+    def train_dataloader(self) -> DataLoader[Any] | ResidentBatches:
+        """Shuffled, augmented, by the seed of --seed_everything; in the same order wherever the images are."""
+        seed, images = torch.initial_seed() % 2**63, cast(Any, self.opened.train)
+        generator = torch.Generator().manual_seed(seed)
+        sampler = RandomSampler(images, num_samples=self.images_per_epoch, generator=generator)
         # A last batch of one image has no batch statistics at the deepest, 1 x 1 layers.
-        return self._loader(dataset, sampler=sampler, drop_last=ragged == 1 and self.images_per_epoch > 1)
+        drop_last = self.images_per_epoch % self.batch_size == 1 and self.images_per_epoch > 1
+        if self.resident:
+            decoded = self._decode(self.opened.train)
+            return ResidentBatches(
+                decoded, sampler, self.batch_size, augment=self.augment, seed=seed, drop_last=drop_last
+            )
+        dataset = Augmented(images, augmentation(self.augment, self.image_size))
+        return self._loader(dataset, sampler=sampler, drop_last=drop_last)
 
-    def val_dataloader(self) -> DataLoader[Any]:
+    def val_dataloader(self) -> DataLoader[Any] | ResidentBatches:
         """Every validation image once, in order."""
+        if self.trainer is not None and self.trainer.state.fn == "fit" and self.resident:
+            in_order = SequentialSampler(cast(Any, self.opened.val))
+            return ResidentBatches(self._decode(self.opened.val), in_order, self.batch_size)
         return self._loader(self.opened.val)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Every test image once, in order (the validation images where the source has no test set)."""
         return self._loader(self.opened.test)
+
+    @cached_property
+    def resident(self) -> bool:
+        """Whether training and validation images stay on the training device. Raises TrainingError as keep() does."""
+        train, val = (len(cast(Any, split)) for split in (self.opened.train, self.opened.val))
+        epochs = self.trainer.max_epochs if self.trainer is not None else None
+        once = epochs not in (None, -1) and epochs * self.images_per_epoch < 2 * train
+        shared = self.trainer is not None and self.trainer.world_size > 1  # each process would see every image
+        require(not (shared and self.resident_on_gpu), "--data.resident_on_gpu: works with one device; give false")
+        wanted = False if (once or shared) and self.resident_on_gpu is None else self.resident_on_gpu
+        return keep(train + val, self.image_size, self._device, wanted)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
+
+    def _decode(self, split: Dataset[Any]) -> ResidentImages:
+        return ResidentImages(self._loader(split), len(cast(Any, split)), self.image_size, self._device)
 
     def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
         return DataLoader(
@@ -169,31 +194,3 @@ class ImageDataModule(LightningDataModule):
         for index in range(count):
             dataset[index]
         return count / (time.perf_counter() - started) * max(1, self.workers)
-
-
-class Augmented(Dataset[tuple[torch.Tensor, int]]):
-    """A data set seen through a random transform."""
-
-    def __init__(self, dataset: Dataset[Any], transform: v2.Transform) -> None:
-        self.dataset, self.transform = dataset, transform
-
-    def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        image, label = self.dataset[index]
-        return self.transform(image), label
-
-
-def augmentation(name: str, image_size: int) -> v2.Transform:
-    """The transform of `--data.augment`, uint8 (3, S, S) -> the same shape."""
-    if name == "none":
-        return v2.Identity()
-    if name == "flip":
-        return v2.RandomHorizontalFlip()
-    return v2.Compose([v2.RandomResizedCrop(image_size, scale=(0.35, 1.0), antialias=True), v2.RandomHorizontalFlip()])
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise TrainingError(message)

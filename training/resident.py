@@ -1,0 +1,87 @@
+"""Images kept on the device that trains: decoded once, then gathered, augmented and batched there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from training.augment import Augment, augment_batch
+from training.errors import TrainingError
+
+AUTO_SHARE = 0.25  # of the free GPU memory: activations at a large batch need the rest
+
+
+class ResidentImages:
+    """A data set decoded onto a device: `images` uint8 (N, 3, S, S), `labels` int64 (N,)."""
+
+    def __init__(self, loader: DataLoader[Any], count: int, image_size: int, device: torch.device) -> None:
+        self.images = torch.empty(count, 3, image_size, image_size, dtype=torch.uint8, device=device)
+        self.labels = torch.empty(count, dtype=torch.int64, device=device)
+        start = 0
+        for images, labels in loader:
+            stop = start + len(labels)
+            self.images[start:stop].copy_(images, non_blocking=True)
+            self.labels[start:stop].copy_(labels, non_blocking=True)
+            start = stop
+
+
+class ResidentBatches:
+    """Batches (uint8 (n, 3, S, S), int64 (n,)) in the order of `indices`, on the device that holds `resident`.
+
+    Args:
+        resident: Where the images are.
+        indices: Of one epoch; asked again for each. (Lightning takes what has a `sampler` for a DataLoader.)
+        batch_size: Images in a batch; the last one may have fewer.
+        augment: As in --data.augment.
+        seed: Of the augmentation.
+        drop_last: Leave a last, smaller batch out.
+    """
+
+    def __init__(
+        self,
+        resident: ResidentImages,
+        indices: Sampler[int],
+        batch_size: int,
+        *,
+        augment: Augment = "none",
+        seed: int = 0,
+        drop_last: bool = False,
+    ) -> None:
+        self.resident, self.indices, self.batch_size, self.augment = resident, indices, batch_size, augment
+        self.drop_last = drop_last
+        self.generator = torch.Generator(resident.images.device).manual_seed(seed)
+
+    def __len__(self) -> int:
+        images = len(self.indices)  # type: ignore[arg-type]
+        return images // self.batch_size if self.drop_last else -(-images // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[torch.Tensor]]:
+        order = torch.tensor(list(self.indices)).to(self.resident.images.device)
+        for picked in order.split(self.batch_size)[: len(self)]:
+            images = augment_batch(self.augment, self.resident.images[picked], self.generator)
+            yield [images, self.resident.labels[picked]]
+
+
+def keep(images: int, image_size: int, device: torch.device, wanted: bool | None) -> bool:
+    """Whether `images` (a count, all splits together) are to be kept on `device`.
+
+    `wanted` is --data.resident_on_gpu; None keeps them on a CUDA device of which they take AUTO_SHARE of the free
+    memory or less.
+
+    Raises:
+        TrainingError: they are wanted on a CUDA device, and its free memory is too small.
+    """
+    if wanted is False or (wanted is None and device.type != "cuda"):
+        return False
+    if device.type != "cuda":
+        return True
+    needed, free = images * 3 * image_size**2, torch.cuda.mem_get_info(device)[0]
+    if wanted and needed > free:
+        raise TrainingError(
+            f"--data.resident_on_gpu: {images} images of {image_size} px take {needed / 1e9:.1f} GB and "
+            f"{free / 1e9:.1f} GB are free on the GPU; give false, or fewer images"
+        )
+    return bool(wanted) or needed <= AUTO_SHARE * free
