@@ -1,4 +1,4 @@
-"""`python -m analysis report | figures | tensorboard | compare`: judge what `harness` measured.
+"""`python -m analysis report | figures | tensorboard | compare | spread`: judge what `harness` measured.
 
 Heavy libraries are imported inside the commands, so that `--help` and errors are quick.
 """
@@ -15,7 +15,13 @@ from analysis.load import InputError, load_run
 
 
 class OneLineParser(ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line, and where runs follow one another as words."""
+
+    def add_argument(self, *args: Any, **kwargs: Any) -> Any:
+        """As in the base class, but for `runs`: jsonargparse would want a list in brackets."""
+        if args == ("runs",):
+            kwargs = {"help": kwargs.get("help"), "nargs": "+", "type": str}
+        return super().add_argument(*args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message on one line and leave with status 2."""
@@ -93,9 +99,29 @@ def compare(run_a: str, run_b: str, max_slowdown: str = "3%", results_dir: Path 
     return compare_runs(load_run(results_dir, run_a), load_run(results_dir, run_b), limit)
 
 
+def spread(runs: list[str], limit: str = "2%", results_dir: Path = Path("results"), output: Path | None = None) -> int:
+    """Repeatability of runs of one config: how far apart their times lie, per cell and per contender.
+
+    Args:
+        runs: Two runs or more, each a folder or its name under results_dir.
+        limit: Spread in per cent up to which a cell counts as repeated.
+        results_dir: Folder of runs.
+        output: File for the Markdown; left out, it is printed.
+    """
+    from analysis.compare import parse_percent  # noqa: PLC0415 - keeps --help quick
+    from analysis.spread import find_spreads, write_spreads  # noqa: PLC0415 - keeps --help quick
+
+    share = parse_percent(limit, "--limit")
+    folders = [Path(run) if Path(run).is_dir() else results_dir / run for run in runs]
+    loaded = [load_run(folder.parent, folder.name) for folder in folders]
+    write_spreads(find_spreads(loaded), loaded, share, output)
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; answers its exit status. Bad input is one line on stderr and 2."""
-    commands: Any = {"report": report, "figures": figures, "tensorboard": tensorboard, "compare": compare}
+    judging = {"report": report, "figures": figures, "tensorboard": tensorboard}
+    commands: Any = {**judging, "compare": compare, "spread": spread}
     try:
         return int(auto_cli(commands, args=arguments, parser_class=OneLineParser, prog="python -m analysis"))
     except (InputError, OSError) as error:

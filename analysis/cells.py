@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analysis import stats
-from harness.schema import Row
+from harness.schema import AGAIN, Row
 
 BASELINE = ("pytorch", "eager", "fp32")
 RANKED = ("ok", "unstable")
@@ -40,6 +40,7 @@ class Key:
 class Cell:
     """All rounds of one cell. `rounds` are device_ms samples per usable round; `draws` the bootstrap of the location.
 
+    `spread` is the run's standard deviation between processes, as a share of the time; see stats.process_spread.
     `status` is `ok` only when every round was; a cell with usable and failed rounds is `unstable`; a parity failure in
     any round fails the cell.
     """
@@ -50,6 +51,7 @@ class Cell:
     reason: str
     rounds: list[stats.Array] = field(default_factory=list)
     draws: stats.Array = field(default_factory=lambda: np.empty(0))
+    spread: float = stats.PRIOR_SPREAD
 
     @property
     def ranked(self) -> bool:
@@ -83,25 +85,56 @@ class Cell:
         return self.key.batch_size * 1000.0 / self.draws
 
 
+def is_again(row: Row) -> bool:
+    """Whether a row is a second measurement, made only as a check."""
+    return row.job.variant.endswith(AGAIN)
+
+
 def build_cells(rows: Iterable[Row]) -> dict[Key, Cell]:
-    """Group rows into cells, sorted by key. Draws are seeded by run and key: the same rows give the same report."""
+    """Group rows into cells, sorted by key. Draws are seeded by run and key: the same rows give the same report.
+
+    Second measurements of the self-check tell how far processes differ; they are no cells, see build_again_cells.
+    """
+    rows = list(rows)
+    return _build([row for row in rows if not is_again(row)], _spread(rows))
+
+
+def build_again_cells(rows: Iterable[Row]) -> dict[Key, Cell]:
+    """The cells of the self-check's second measurements, each under the key of the first."""
+    rows = list(rows)
+    return _build([row for row in rows if is_again(row)], _spread(rows))
+
+
+def _build(rows: list[Row], spread: float) -> dict[Key, Cell]:
     grouped: dict[Key, list[Row]] = {}
     for row in rows:
-        job = row.job
-        key = Key(job.image_size, job.batch_size, job.backend, job.variant, job.precision)
-        grouped.setdefault(key, []).append(row)
-    return {key: _cell(key, sorted(grouped[key], key=lambda row: row.job.round)) for key in sorted(grouped)}
+        grouped.setdefault(_key(row), []).append(row)
+    return {key: _cell(key, sorted(grouped[key], key=lambda row: row.job.round), spread) for key in sorted(grouped)}
 
 
-def _cell(key: Key, rows: list[Row]) -> Cell:
+def _key(row: Row) -> Key:
+    job = row.job
+    return Key(job.image_size, job.batch_size, job.backend, job.variant.removesuffix(AGAIN), job.precision)
+
+
+def _spread(rows: list[Row]) -> float:
+    """How far processes of one contender differ, from the rows that are `ok`: an unstable one differs from itself."""
+    times: dict[Key, list[float]] = {}
+    for row in rows:
+        if row.status == "ok":
+            samples = np.asarray(row.samples["device_ms"], dtype=float)
+            times.setdefault(_key(row), []).append(stats.trimmed_mean(samples))
+    return stats.process_spread(np.array(each) for each in times.values())
+
+
+def _cell(key: Key, rows: list[Row], spread: float) -> Cell:
     status, reason = _status(rows)
     rounds = [np.asarray(row.samples["device_ms"], dtype=float) for row in rows if row.status in RANKED]
     if status not in RANKED:
         return Cell(key, rows, status, reason)
-    seed = zlib.crc32(f"{rows[0].run_id} {key}".encode())  # the run too: two runs must not share their draws
-    return Cell(
-        key, rows, status, reason, rounds, stats.bootstrap_location(rounds, np.random.default_rng([SEED, seed]))
-    )
+    seed = zlib.crc32(f"{rows[0].run_id} {rows[0].job.variant} {key}".encode())  # two runs must not share their draws
+    rng = np.random.default_rng([SEED, seed])
+    return Cell(key, rows, status, reason, rounds, stats.bootstrap_location(rounds, rng, spread=spread), spread)
 
 
 def _status(rows: list[Row]) -> tuple[str, str]:

@@ -14,7 +14,6 @@ from analysis.console import plain_console
 from analysis.language import Language
 from analysis.load import InputError, Run
 from analysis.names import contender_label
-from analysis.self_check import is_again
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def compare_runs(a: Run, b: Run, max_slowdown: float) -> int:
 
 def compare_cells(a: Run, b: Run, max_slowdown: float) -> list[Comparison]:
     """All cells of either run, sorted."""
-    before, after = (build_cells(row for row in run.rows if not is_again(row)) for run in (a, b))
+    before, after = (build_cells(run.rows) for run in (a, b))
     machines = _device(a), _device(b)
     return [_compare(key, before, after, machines, max_slowdown) for key in sorted({*before, *after})]
 

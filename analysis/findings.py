@@ -107,7 +107,8 @@ def accuracy_loss(study: Study, line: Line) -> tuple[float, Line] | None:
 
 def _host_draws(cell: Cell) -> stats.Array:
     seed = zlib.crc32(f"host {cell.rows[0].run_id} {cell.key}".encode())
-    return stats.bootstrap_location(cell.boundary("host_ms"), np.random.default_rng([SEED, seed]))
+    rng = np.random.default_rng([SEED, seed])
+    return stats.bootstrap_location(cell.boundary("host_ms"), rng, spread=cell.spread)
 
 
 def _winner(study: Study, table: pd.DataFrame, time: str, time_draws: Callable[[Cell], stats.Array]) -> Winner | None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis import stats
-from analysis.cells import Cell, Key, build_cells
-from harness.schema import AGAIN, Row
+from analysis.cells import Cell, build_again_cells, build_cells
+from harness.schema import Row
 
 
 @dataclass(frozen=True)
@@ -26,27 +26,20 @@ class SelfCheck:
     noise_floor_percent: float
 
 
-def is_again(row: Row) -> bool:
-    """Whether a row is a second measurement, made only as a check."""
-    return row.job.variant.endswith(AGAIN)
-
-
 def find_self_check(rows: Iterable[Row]) -> SelfCheck | None:
     """Compare every cell measured twice; None when there is none."""
+    rows = list(rows)
     cells = build_cells(rows)
-    pairs = [(cells[first], again) for key, again in cells.items() if (first := _first(key)) in cells and first != key]
+    pairs = [(cells[key], again) for key, again in build_again_cells(rows).items() if key in cells]
     pairs = [(first, again) for first, again in pairs if first.ranked and again.ranked]
     if not pairs:
         return None
     ratios = np.array([again.mean_ms / first.mean_ms for first, again in pairs])
-    draws = np.mean([_log_ratio(first, again) for first, again in pairs], axis=0)
+    # batches of one process share its offset: draws are averaged in sorted order, as if they moved together
+    draws = np.mean([np.sort(_log_ratio(first, again)) for first, again in pairs], axis=0)
     low, high = stats.percentile_interval(np.exp(draws), stats.RATIO_CONFIDENCE)
     deviation = float(np.max(np.abs(ratios - 1))) * 100
     return SelfCheck(len(pairs), float(np.exp(np.mean(np.log(ratios)))), low, high, deviation)
-
-
-def _first(key: Key) -> Key:
-    return key.of(key.backend, key.variant.removesuffix(AGAIN), key.precision)
 
 
 def _log_ratio(first: Cell, again: Cell) -> stats.Array:

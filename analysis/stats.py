@@ -7,7 +7,7 @@ saturation batch) is a function of the same draws.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ TRIM = 0.1  # share dropped on each side
 CONFIDENCE = 0.95  # of a mean
 RATIO_CONFIDENCE = 0.99  # of a ratio: a report compares dozens of cells, and at 95% one in twenty would win by luck
 DRAWS = 2000
+PRIOR_SPREAD = 0.005  # of a location from process to process, before a run says more; docs/decisions/ties.md
+PRIOR_FREEDOM = 8  # what a prior weighs, in differences between processes
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -70,24 +72,43 @@ def bootstrap_trimmed_means(samples: Array, rng: np.random.Generator, draws: int
     return means
 
 
-def bootstrap_location(rounds: Sequence[Array], rng: np.random.Generator, draws: int = DRAWS) -> Array:
-    """Draws of the location of one cell, shape (draws,): rounds are resampled first, then the samples within each.
+def process_spread(locations: Iterable[Array]) -> float:
+    """Standard deviation of a location from process to process, as a share of it; pooled over contenders.
 
-    The location is the mean over rounds of their trimmed means. Deviations are widened from the resampled variance
-    (n - 1)/n to the unbiased one and given the tails of Student's t (a normal over a chi variable), because a plain
-    bootstrap of three rounds, or of ten samples, is far too sure of itself. NaN when nothing tells the spread (one
-    sample in one round).
+    `locations`: one array per contender at one size and batch, with the trimmed mean of each process that measured it
+    (rounds, the second measurement of the self-check). PRIOR_SPREAD weighs as much as PRIOR_FREEDOM differences, so it
+    alone is the answer where nothing was measured twice.
+    """
+    squares, freedom = PRIOR_FREEDOM * PRIOR_SPREAD**2, PRIOR_FREEDOM
+    for times in locations:
+        logs = np.log(times)
+        squares += float(np.sum((logs - logs.mean()) ** 2))
+        freedom += times.size - 1
+    return float(np.sqrt(squares / freedom))
+
+
+def bootstrap_location(
+    rounds: Sequence[Array], rng: np.random.Generator, draws: int = DRAWS, spread: float = PRIOR_SPREAD
+) -> Array:
+    """Draws of the location of one cell, shape (draws,): the samples of each round resampled, and its process varied.
+
+    The location is the mean over rounds of their trimmed means. Each round is a process, and processes differ: by
+    `spread` (see process_spread) as far as one round tells; the cell's own rounds are pooled with it as R - 1 against
+    PRIOR_FREEDOM, or believed alone where they differ more. Resampled deviations are widened from variance (n - 1)/n to
+    the unbiased one, and both kinds have the tails of Student's t, because few values are far too sure of themselves.
+    NaN when nothing tells the spread within a process (one sample in one round).
     """
     means = np.array([trimmed_mean(samples) for samples in rounds])
     centre = float(means.mean())
     if sum(samples.size for samples in rounds) < 2:
         return np.full(draws, np.nan)
-    picked = rng.integers(0, means.size, (draws, means.size))
-    deviation = _widened(means[picked].mean(axis=1) - centre, means.size, rng)
-    within = np.stack([_within(samples, rng, draws) for samples in rounds], axis=1)
-    deviation = deviation + np.take_along_axis(within, picked, axis=1).mean(axis=1)
-    # a time stays positive however wide the interval; two rounds have Cauchy tails, hence the clip
-    return np.asarray(centre * np.exp(np.clip(deviation / centre, -30.0, 30.0)))
+    own = float(np.var(means / centre, ddof=1)) if means.size > 1 else 0.0
+    freedom = PRIOR_FREEDOM + means.size - 1
+    variance = max(own, (PRIOR_FREEDOM * spread**2 + (means.size - 1) * own) / freedom)
+    between = np.sqrt(variance / means.size) * rng.standard_t(freedom, draws)
+    within = np.mean([_within(samples, rng, draws) for samples in rounds], axis=0) / centre
+    # a time stays positive however wide the interval; two samples have Cauchy tails, hence the clip
+    return np.asarray(centre * np.exp(np.clip(between + within, -30.0, 30.0)))
 
 
 def _within(samples: Array, rng: np.random.Generator, draws: int) -> Array:

@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.cells import Cell, Key, build_cells
 from analysis.load import Run
 from analysis.saturation import find_saturation
-from analysis.self_check import SelfCheck, find_self_check, is_again
+from analysis.self_check import SelfCheck, find_self_check
 from analysis.summary import summarise
 
 
@@ -48,6 +48,6 @@ class Study:
 
 def judge(run: Run) -> Study:
     """Compute everything that is derived from a run's rows."""
-    cells = build_cells(row for row in run.rows if not is_again(row))
+    cells = build_cells(run.rows)
     accuracy = {size: record.get("accuracy") for size, record in run.weights.items()}
     return Study(run, cells, summarise(cells, accuracy), find_saturation(cells), find_self_check(run.rows))

@@ -88,9 +88,27 @@ def test_rounds_cover_the_true_mean_as_often_as_they_claim() -> None:
     covered = 0
     for _ in range(200):
         rounds = [rng.normal(10.0, 0.1) + rng.normal(0.0, 0.05, 20) for _ in range(4)]
-        low, high = stats.percentile_interval(stats.bootstrap_location(rounds, rng, 1000))
+        low, high = stats.percentile_interval(stats.bootstrap_location(rounds, rng, 1000, spread=0.01))
         covered += low <= 10.0 <= high
     assert covered / 200 >= 0.92
+
+
+def test_spread_of_many_processes_is_their_standard_deviation() -> None:
+    """300 contenders of three processes each outweigh what is assumed beforehand."""
+    rng = np.random.default_rng(15)
+    times = [10.0 * rng.uniform(1, 5) * np.exp(rng.normal(0.0, 0.02, 3)) for _ in range(300)]
+    assert stats.process_spread(times) == pytest.approx(0.02, rel=0.07)
+
+
+def test_spread_without_repetition_is_the_prior() -> None:
+    assert stats.process_spread([]) == stats.process_spread([np.array([3.0])]) == pytest.approx(stats.PRIOR_SPREAD)
+
+
+def test_a_cell_whose_rounds_differ_more_than_the_run_is_believed() -> None:
+    rounds = [np.array([10.0, 10.01, 10.02]) * factor for factor in (0.9, 1.0, 1.1)]
+    low, high = stats.percentile_interval(stats.bootstrap_location(rounds, np.random.default_rng(1), spread=0.001))
+    assert low < 9.0
+    assert high > 11.0
 
 
 def test_five_percent_slower_is_found() -> None:

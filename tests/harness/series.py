@@ -1,6 +1,6 @@
 """Synthetic series of timings whose true value is known, and how often the stop rule's interval holds it.
 
-    python -m tests.harness.series      the table in docs/decisions/stop-rule.md (about a minute)
+`python -m tests.harness.series` prints the table in docs/decisions/stop-rule.md (about two minutes).
 """
 
 import functools

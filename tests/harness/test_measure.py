@@ -5,13 +5,12 @@ from itertools import chain, repeat
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import signal, stats
 from scipy.stats import mstats
 
 from harness.clocks import CpuClock, Window
-from harness.measure import StopRule, half_width_percent, sample, warm_up
-
-T_975 = tuple(float(stats.t.ppf(0.975, df)) for df in range(1, 1001))
+from harness.measure import half_width_percent, sample, warm_up
+from tests.harness.series import SERIES, T_975, find_coverage, make_rule
 
 
 class FakeClock:
@@ -36,21 +35,6 @@ class FakeClock:
         return self.elapsed_ms
 
 
-def make_rule(**changes):
-    values = {
-        "target_percent": 0.5,
-        "min_samples": 20,
-        "max_samples": 1000,
-        "min_seconds": 0.0,
-        "max_seconds": 1e9,
-        "warmup_percent": 3.0,
-        "warmup_window_ms": 50.0,
-        "max_warmup_seconds": 10.0,
-        "t_975": T_975,
-    }
-    return StopRule(**{**values, **changes})
-
-
 def nothing():
     """A run that costs nothing."""
 
@@ -72,13 +56,13 @@ def test_warm_up_gives_up_at_its_time_limit():
     assert sum(samples) >= 1000.0
 
 
-def test_constant_times_stop_at_min_samples():
-    """Without spread the fewest samples suffice, and throughput is batch size over time."""
+def test_constant_times_stop_at_the_second_look():
+    """Without spread 20 samples and a quarter more suffice, and throughput is batch size over time."""
     result = sample(FakeClock(repeat(10.0)), nothing, 4, make_rule())
     assert result.doubt == ""
     assert result.coverage == 1.0
-    assert result.device_ms == [10.0] * 20
-    assert result.throughput_fps == [pytest.approx(400.0)]
+    assert result.device_ms == [10.0] * 25
+    assert result.throughput_fps == [pytest.approx(400.0)] * 2
 
 
 def test_sampling_goes_on_for_min_seconds():
@@ -117,21 +101,36 @@ def test_half_width_of_too_few_samples_is_infinite():
     assert math.isinf(half_width_percent([1.0, 2.0], T_975))
 
 
-@pytest.mark.parametrize(
-    ("name", "draw"),
-    [
-        ("gaussian", lambda rng, n: rng.normal(10, 0.3, (n, 40))),
-        ("heavy-tailed", lambda rng, n: 10 + 0.2 * rng.standard_t(3, (n, 40))),
-    ],
-)
-def test_interval_covers_the_true_value(name, draw):
-    """Of 2,000 simulated series of 40 samples, 93 to 97% of the intervals hold the true mean (symmetric series)."""
-    series = draw(np.random.default_rng(1), 2000)
-    inside = sum(
-        abs(stats.trim_mean(row, 0.1) - 10) <= half_width_percent(row, T_975) / 100 * stats.trim_mean(row, 0.1)
-        for row in series
-    )
-    assert 0.93 <= inside / 2000 <= 0.975, name
+def test_half_width_of_an_ar1_series_is_widened_by_its_autocorrelation():
+    """The mean of an AR(1) series with phi = 0.6 varies as one of n / 4 independent samples would: twice the error."""
+    noise = np.random.default_rng(3).standard_normal(4000)
+    values = 10 + 0.1 * signal.lfilter([1.0], [1.0, -0.6], noise)
+    shuffled = np.random.default_rng(4).permutation(values)
+    assert half_width_percent(values, T_975) / half_width_percent(shuffled, T_975) == pytest.approx(2.0, rel=0.15)
+
+
+LIMITS = {  # what the rule does not reach, documented in docs/decisions/stop-rule.md
+    "bimodal, states of 5 samples": (0.87, 0.93),
+    "bimodal, states of 20 samples": (0.54, 0.93),
+    "drifting, 1% in 80 samples": (0.93, 0.98),
+    "AR(1), phi 0.9": (0.92, 0.97),
+}
+QUICK = "Gaussian"
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == QUICK else pytest.mark.slow) for n in SERIES])
+def test_interval_covers_the_true_value(name):
+    """Of 2,000 jobs stopped by the rule itself, 93 to 97% of the intervals hold the true value, but for LIMITS."""
+    low, high = LIMITS.get(name, (0.93, 0.97))
+    assert low <= find_coverage(name).covered <= high
+
+
+def test_one_narrow_interval_is_no_reason_to_stop():
+    """Looks at 20 and 25 samples: the first 20 agree by luck, the next five do not."""
+    times_ms = chain(repeat(10.0, 25), [8.0, 12.0, 8.0, 12.0, 8.0], repeat(10.0))  # five of them warm up
+    result = sample(FakeClock(times_ms), nothing, 1, make_rule(warmup_window_ms=20.0))
+    assert result.device_ms[:25] == [10.0] * 20 + [8.0, 12.0, 8.0, 12.0, 8.0]
+    assert len(result.device_ms) > 25
 
 
 def test_cpu_clock_samples_add_up_to_its_wall_clock():
