@@ -52,10 +52,11 @@ class Gpu:
 
     def read(self, name: str, *arguments: Any) -> Any | None:
         """Answer of an NVML function of the device; None where it fails. What is not supported is asked for once."""
-        if name in self.refused:
+        function = getattr(self.nvml, name, None)  # the package drops functions with the CUDA versions
+        if name in self.refused or function is None:
             return None
         try:
-            return getattr(self.nvml, name)(self.handle, *arguments)
+            return function(self.handle, *arguments)
         except self.nvml.NVMLError as error:
             if error.value in (self.nvml.NVML_ERROR_NOT_SUPPORTED, self.nvml.NVML_ERROR_FUNCTION_NOT_FOUND):
                 self.refused.add(name)
