@@ -18,12 +18,14 @@ from harness.artifacts import Model, find_models
 from harness.audit import describe_load, observe_load
 from harness.ceilings import CalibrationFailed, describe_ceilings, measure_ceilings
 from harness.config import BenchConfig, check_run_id
+from harness.interrupt import Interrupt
 from harness.machine import describe_machine
 from harness.plan import drop_done, plan_groups
 from harness.progress import Progress, print_time_sheet
 from harness.store import ResultsLock, RunFolder, StoreError
 from harness.sweep import Sweep
 from harness.telemetry import Telemetry
+from harness.time_sheet import TimeSheet
 
 INTERRUPTED = 130
 
@@ -117,15 +119,16 @@ def measure(
     left = sum(len(group.jobs) for group in groups)
     print(f"Run {folder.run_id} on {machine['device']}, {threads} threads: {left} jobs to measure, {len(done)} done.")
     sys.stdout.flush()
-    progress = Progress(Console(), groups, len(done))
-    telemetry = Telemetry.open(machine["kind"])
-    sweep = Sweep(config, folder, models, machine, threads, sys.executable, progress.show_row, telemetry)
+    folder.write_json("models.json", describe_models(models))
+    interrupt, sheet, telemetry = Interrupt(), TimeSheet(), Telemetry.open(machine["kind"])
+    interrupt.install()
     if machine["kind"] == "cuda" and telemetry.absent:
         print(f"No GPU telemetry: {telemetry.absent}.", flush=True)
-    sweep.interrupt.install()
-    folder.write_json("models.json", describe_models(models))
     if config.calibrate and left:
-        calibrate(folder, sweep)
+        calibrate(folder, machine, threads, sheet)
+    progress = Progress(Console(), groups, len(done))  # its clock starts here
+    on_row, python = progress.show_row, sys.executable
+    sweep = Sweep(config, folder, models, machine, threads, python, on_row, telemetry, interrupt, sheet)
     sweep.run(groups)
     if left:
         write_audit(folder, sweep, load)
@@ -145,20 +148,20 @@ def describe_models(models: dict[int, Model]) -> dict[str, Any]:
     return {size: {name: m[name] for name in known if name in m} for size, m in manifests.items()}
 
 
-def calibrate(folder: RunFolder, sweep: Sweep) -> None:
+def calibrate(folder: RunFolder, machine: dict[str, Any], threads: int, sheet: TimeSheet) -> None:
     """Measure the machine's ceilings once a run, and say them."""
     if (folder.path / "ceilings.json").exists():
         return
     start = time.monotonic()
     try:
-        ceilings = measure_ceilings(sweep.interpreter, sweep.machine, sweep.threads, folder.path / "logs/calibrate.log")
+        ceilings = measure_ceilings(sys.executable, machine, threads, folder.path / "logs/calibrate.log")
         folder.write_json("ceilings.json", ceilings)
         print(describe_ceilings(ceilings), flush=True)
     except CalibrationFailed as failure:
         print(f"No ceilings: {failure}.", flush=True)
     seconds = time.monotonic() - start
-    sweep.time_sheet.calibrating += seconds
-    sweep.time_sheet.wall += seconds
+    sheet.calibrating += seconds
+    sheet.wall += seconds
 
 
 def write_audit(folder: RunFolder, sweep: Sweep, load: dict[str, Any]) -> None:

@@ -10,8 +10,7 @@ from harness.ceilings import CalibrationFailed, choose_precisions, describe_ceil
 from harness.machine import describe_gpu
 from harness.run import calibrate, describe_models
 from harness.store import RunFolder
-from harness.sweep import Sweep
-from harness.telemetry import Telemetry
+from harness.time_sheet import TimeSheet
 
 CPU = {"device": "CPU", "kind": "cpu", "cpu": {"features": []}}
 
@@ -103,13 +102,14 @@ def test_failures_have_a_reason(tmp_path, monkeypatch):
 def test_a_run_goes_on_without_ceilings_and_measures_them_once(tmp_path, monkeypatch, capsys):
     """The reason is printed, the time is on the sheet; ceilings that are there stay as they are."""
     folder = RunFolder(tmp_path)
-    sweep = Sweep(None, folder, {}, CPU, 1, "/nonesuch", print, Telemetry.open("cpu"))
-    calibrate(folder, sweep)
+    monkeypatch.setattr(sys, "executable", "/nonesuch")
+    sheet = TimeSheet()
+    calibrate(folder, CPU, 1, sheet)
     assert capsys.readouterr().out == "No ceilings: cannot start /nonesuch: No such file or directory.\n"
-    assert 0 < sweep.time_sheet.calibrating == sweep.time_sheet.wall
+    assert 0 < sheet.calibrating == sheet.wall
     folder.write_json("ceilings.json", {"kept": True})
     monkeypatch.setattr("harness.run.measure_ceilings", lambda *arguments: pytest.fail("measured again"))
-    calibrate(folder, sweep)
+    calibrate(folder, CPU, 1, sheet)
     assert json.loads((tmp_path / "ceilings.json").read_text()) == {"kept": True}
 
 
