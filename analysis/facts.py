@@ -119,6 +119,8 @@ def _method(study: Study) -> dict[str, Any]:
         "confidence": stats.CONFIDENCE,
         "ratio_confidence": stats.RATIO_CONFIDENCE,
         "draws": stats.DRAWS,
+        "prior_spread": stats.PRIOR_SPREAD,
+        "process_spread": next((cell.spread for cell in study.cells.values() if cell.ranked), stats.PRIOR_SPREAD),
         "tolerance": TOLERANCE,
         "synthetic": "builtin" in sources,
     }
