@@ -15,12 +15,16 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 
 
+THREAD_POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# glibc: freed memory stays with the process, as in a server that has run for a while (docs/decisions/allocator.md)
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
+
+
 def make_environment(kind: str, threads: int) -> dict[str, str]:
     """What a child process gets besides our own environment. `kind`: cpu (it sees no GPU) or cuda."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     # NVML counts in bus order: telemetry and child must mean the same card
     device = {"CUDA_VISIBLE_DEVICES": ""} if kind == "cpu" else {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
-    return {**dict.fromkeys(names, str(threads)), **device}
+    return {**dict.fromkeys(THREAD_POOLS, str(threads)), **KEEP_MEMORY, **device}
 
 
 class WorkerDied(Exception):  # noqa: N818 - an outcome to record, not a mistake of the caller

@@ -40,6 +40,11 @@ class Sweep:
     clock_overhead_ms: list[float] = field(default_factory=list)
     kept: tuple[Job, WorkerProcess] | None = None
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment variables that every worker gets beside those of this process."""
+        return make_environment(self.machine["kind"], self.threads)
+
     def run(self, groups: list[Group]) -> None:
         """Measure all groups in order; returns early when interrupted. Raises StoreError."""
         start = time.monotonic()
@@ -83,7 +88,7 @@ class Sweep:
             self._stop_kept()
             log = self.folder.path / "logs" / f"{job.backend}-{job.variant}-{job.precision}-{job.image_size}.log"
             interpreter = self.config.environments.get(job.backend, self.interpreter)
-            self.kept = job, WorkerProcess(interpreter, log, make_environment(self.machine["kind"], self.threads))
+            self.kept = job, WorkerProcess(interpreter, log, self.environment)
         worker = self.kept[1]
         self.kept = job, worker
         self.interrupt.worker = worker
@@ -157,7 +162,7 @@ class Sweep:
     def _describe(self, job: Job, started_at: str) -> dict[str, Any]:
         """What is known of a row before, and whatever happens while, it is measured."""
         known = describe_job(job, self.models[job.image_size], self.machine)
-        options = {"threads": self.threads, "l2_flush": self.config.l2_flush}
+        options = {"threads": self.threads, "l2_flush": self.config.l2_flush, "environment": self.environment}
         return {"run_id": self.folder.run_id, "started_at": started_at, "options": options, **known}
 
 
