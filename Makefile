@@ -2,9 +2,10 @@
 # Two commands do everything on a fresh machine: `make bench` and `make test`.
 
 PYTHON      ?= python3
+gpu         := $(shell nvidia-smi -L 2>/dev/null | head -1)
 IMAGE_SIZES ?= 224 256 384 512
 BATCH_SIZES ?= 1 2 4 8
-CONFIG      ?= harness/configs/quick.yaml
+CONFIG      ?= harness/configs/$(if $(gpu),gpu,quick).yaml
 
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -17,7 +18,8 @@ sizes  := $(shell printf '%s\n' $(IMAGE_SIZES) | sort -n -u)
 list    = [$(subst $(space),$(comma),$(strip $(1)))]
 custom := $(if $(filter command line environment,$(origin IMAGE_SIZES) $(origin BATCH_SIZES)),yes)
 RUN    ?= $(basename $(notdir $(CONFIG)))$(if $(custom),-$(subst $(space),.,$(sizes))-b$(subst $(space),.,$(strip $(BATCH_SIZES))))
-formats := [reference,onnx$(if $(shell grep -l int8 $(CONFIG) 2>/dev/null),$(comma)int8)]
+special := $(foreach precision,fp16 int8,$(if $(shell grep -l $(precision) $(CONFIG) 2>/dev/null),$(comma)$(precision)))
+formats := [reference,onnx$(subst $(space),,$(special))]
 REPORT := results/$(RUN)/report/report.en.md
 
 .DEFAULT_GOAL := help

@@ -40,6 +40,7 @@ class BenchConfig:
             least).
         load_seconds: Length of a separate window of steady load for GPU telemetry (energy wants 2 s or more), in s. 0:
             telemetry comes from the sampling itself.
+        load_batches: Batch sizes that get this window. Empty: all.
         l2_flush: Overwrite the GPU's L2 cache before each sample of device_ms, so that every inference starts cold.
         calibrate: Measure the machine's own ceilings first: matrix products per precision and copy bandwidth.
         reference_images: Validation images each worker must answer correctly before it is timed.
@@ -70,6 +71,7 @@ class BenchConfig:
     max_warmup_seconds: float = 5.0
     boundary_seconds: float = 0.2
     load_seconds: float = 0.0
+    load_batches: list[int] = field(default_factory=list)
     l2_flush: bool = False
     calibrate: bool = True
     reference_images: int = 128
@@ -101,6 +103,10 @@ class BenchConfig:
     def contenders(self) -> list[tuple[str, str, str]]:
         """(backend, variant, precision) of each entry, in order, without repetitions."""
         return list(dict.fromkeys(parse_contender(text) for text in self.backends))
+
+    def load_seconds_at(self, batch_size: int) -> float:
+        """Length of the window of steady load at a batch size, in s."""
+        return self.load_seconds if not self.load_batches or batch_size in self.load_batches else 0.0
 
     @property
     def batches(self) -> list[int]:

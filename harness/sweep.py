@@ -110,7 +110,9 @@ class Sweep:
         ms_per_image: list[float] = []
         while left and not self.interrupt.requested:
             started_at, cpu, wall = utc_now(), time.process_time(), time.monotonic()
-            answer = worker.ask({"do": "measure", "batch_size": left[0].batch_size}, self.config.job_timeout_s)
+            batch_size = left[0].batch_size
+            command = {"do": "measure", "batch_size": batch_size, "load_s": self.config.load_seconds_at(batch_size)}
+            answer = worker.ask(command, self.config.job_timeout_s)
             if answer["event"] == "failed":
                 self._fail(left, answer["status"], answer["reason"])
                 if answer["status"] == "oom":  # what the failed try left allocated must not weigh on the next size

@@ -59,7 +59,7 @@ class Worker:
         paths = {name: Path(spec[name]) if spec[name] else None for name in ("weights", "artifact")}
         self.spec = Spec(**{**spec, **paths})
         self.rule = StopRule(**{**command["rule"], "t_975": tuple(command["rule"]["t_975"])})
-        self.seconds = command["boundary_seconds"], command["load_seconds"]
+        self.boundary_s = command["boundary_seconds"]
         self.parity = None
         reset_peak_rss()
         import_ms = 0.0 if self.started else self._start(command["backend"], l2_flush=command["l2_flush"])
@@ -87,8 +87,8 @@ class Worker:
         self.clock, self.started = clock, True
         return 1000 * (time.perf_counter() - start)
 
-    def measure(self, batch_size: int) -> dict[str, Any]:
-        """Check the answers at this batch size, then time it at every boundary."""
+    def measure(self, batch_size: int, load_s: float) -> dict[str, Any]:
+        """Check the answers at this batch size, then time it at every boundary; then hold the load for `load_s`."""
         start = time.perf_counter()
         self.parity = self.parity or self.reference.check_all(self._answer, batch_size)
         own = self.reference.check_batch(self._answer, batch_size)
@@ -101,7 +101,7 @@ class Worker:
         cpu_before = time.process_time()
         result = sample(self.clock, self.backend.run, batch_size, self.rule)
         sampled = time.monotonic()
-        others = self._sample_others(batch_size, result)
+        others = self._sample_others(batch_size, load_s, result)
         measured = time.perf_counter()
         if result.coverage < MIN_COVERAGE:
             fault = f"the clock saw {result.coverage:.0%} of the wall clock: work ran outside its stream"
@@ -131,7 +131,7 @@ class Worker:
             **others,
         }
 
-    def _sample_others(self, batch_size: int, result: Samples) -> dict[str, Any]:
+    def _sample_others(self, batch_size: int, load_s: float, result: Samples) -> dict[str, Any]:
         """The boundaries beside device_ms, and the steady load for telemetry where one is asked for."""
         samples = {"device_ms": result.device_ms, "throughput_fps": result.throughput_fps}
         if self.spec.device == "cpu":  # the images are already where they are used, and `run` does the work itself
@@ -139,8 +139,7 @@ class Worker:
             return {"samples": samples, "same_as": same_as, "other_s": 0.0}
         clock, backend = self.clock, self.backend
         start = time.monotonic()
-        boundary_s, load_s = self.seconds
-        others = sample_other_boundaries(clock, backend.run, backend.run_with_transfers, batch_size, boundary_s)
+        others = sample_other_boundaries(clock, backend.run, backend.run_with_transfers, batch_size, self.boundary_s)
         answer: dict[str, Any] = {"samples": {**samples, **asdict(others)}}
         if load_s:
             begin = time.monotonic()
@@ -181,7 +180,10 @@ def serve(commands_fd: int, replies_fd: int) -> None:
         for line in commands:
             command = json.loads(line)
             try:
-                answer = worker.load(command) if command["do"] == "load" else worker.measure(command["batch_size"])
+                if command["do"] == "load":
+                    answer = worker.load(command)
+                else:
+                    answer = worker.measure(command["batch_size"], command["load_s"])
             except Exception as error:  # whatever a library raises becomes the row's reason
                 traceback.print_exc()
                 answer = describe_failure(error)
