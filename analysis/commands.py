@@ -10,6 +10,7 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
+from analysis.columns import COLUMNS
 from analysis.console import plain_console
 from analysis.figures.draw import draw_figures
 from analysis.findings import best_per_contender
@@ -17,7 +18,6 @@ from analysis.language import Language
 from analysis.load import InputError, Run
 from analysis.report import write_report, write_text
 from analysis.study import Study, judge
-from analysis.summary import COLUMNS
 from analysis.to_tensorboard import write_events
 
 

@@ -28,7 +28,8 @@ class Run:
 
     `rows` holds the latest row of each job; `superseded` counts the older ones left out. `weights` maps an image size
     to its training record (weights/best_resnet18_<size>.json), only where that file describes the weights timed here;
-    `stale_weights` lists the sizes whose record describes other weights.
+    `stale_weights` lists the sizes whose record describes other weights. `ceilings` is what the machine was seen to do
+    at best, `models` the work of one image by image size; both are empty for older runs.
     """
 
     run_id: str
@@ -38,6 +39,8 @@ class Run:
     config: dict[str, Any] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, Any] = field(default_factory=dict)
+    ceilings: dict[str, Any] = field(default_factory=dict)
+    models: dict[str, Any] = field(default_factory=dict)
     weights: dict[int, dict[str, Any]] = field(default_factory=dict)
     stale_weights: tuple[int, ...] = ()
 
@@ -93,6 +96,8 @@ def load_run(results_dir: Path, run_id: str | None = None, weights_dir: Path | N
         config=_mapping(folder / "config.yaml"),
         machine=_mapping(folder / "machine.json"),
         audit=_mapping(folder / "audit.json"),
+        ceilings=_mapping(folder / "ceilings.json"),
+        models=_mapping(folder / "models.json"),
         weights=weights,
         stale_weights=stale,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
 from analysis.cells import Cell, Key, build_cells
+from analysis.hardware import Hardware, find_hardware
 from analysis.load import Run
 from analysis.saturation import find_saturation
 from analysis.self_check import SelfCheck, find_self_check
@@ -27,6 +28,7 @@ class Study:
     table: pd.DataFrame
     saturation: pd.DataFrame
     self_check: SelfCheck | None = None
+    hardware: Hardware = field(default_factory=Hardware)
 
     @property
     def ranked(self) -> pd.DataFrame:
@@ -50,4 +52,6 @@ def judge(run: Run) -> Study:
     """Compute everything that is derived from a run's rows."""
     cells = build_cells(run.rows)
     accuracy = {size: record.get("accuracy") for size, record in run.weights.items()}
-    return Study(run, cells, summarise(cells, accuracy), find_saturation(cells), find_self_check(run.rows))
+    hardware = find_hardware(run)
+    table = summarise(cells, accuracy, hardware)
+    return Study(run, cells, table, find_saturation(cells), find_self_check(run.rows), hardware)

@@ -11,67 +11,17 @@ import pandas as pd
 
 from analysis import stats
 from analysis.cells import BASELINE, Cell, Key
+from analysis.columns import COLUMNS
+from analysis.hardware import Hardware
 from analysis.names import contender_label
 
-COLUMNS = {
-    "contender": "backend/variant/precision",
-    "label": "the same for a reader",
-    "backend": "library that ran the network",
-    "variant": "way of using it",
-    "precision": "fp32 (IEEE, no TF32), tf32, fp16, bf16 or int8",
-    "image_size": "side of the square image, px",
-    "batch_size": "images per call",
-    "status": "ok, unstable (measured with a caveat), or why there is no time",
-    "reason": "why the status is not ok",
-    "ranked": "whether the cell is compared with others",
-    "rounds": "rounds with usable samples",
-    "samples": "device_ms samples over all rounds",
-    "mean_ms": "trimmed mean of device_ms per batch (10% dropped on each side), ms",
-    "mean_low_ms": "lower end of its 95% interval, ms",
-    "mean_high_ms": "upper end of its 95% interval, ms",
-    "half_width_percent": "half of that interval, % of the mean",
-    "std_ms": "standard deviation of all samples, ms",
-    "std_trimmed_ms": "standard deviation of the samples the trimmed mean keeps, ms",
-    "median_ms": "median of all samples, ms",
-    "p90_ms": "90th percentile of all samples, ms",
-    "p95_ms": "95th percentile of all samples, ms",
-    "p99_ms": "99th percentile of all samples, ms",
-    "fps": "images per second: batch_size x 1000 / mean_ms",
-    "fps_low": "lower end of its 95% interval, images per second",
-    "fps_high": "upper end of its 95% interval, images per second",
-    "ms_per_image": "mean_ms / batch_size, ms",
-    "ms_per_image_low": "lower end of its 95% interval, ms",
-    "ms_per_image_high": "upper end of its 95% interval, ms",
-    "speedup": "baseline mean_ms / mean_ms at the same image size and batch (baseline: PyTorch eager fp32)",
-    "speedup_low": "lower end of its 99% bootstrap interval",
-    "speedup_high": "upper end of its 99% bootstrap interval",
-    "verdict": "baseline, faster, slower, tie (interval holds 1.00), unknown (no interval), or empty",
-    "transfer_ms": "trimmed mean per batch with copies to and from the device, ms",
-    "host_ms": "trimmed mean wall clock from call to synchronised result, ms",
-    "host_p95_ms": "95th percentile of that, ms",
-    "throughput_fps": "trimmed mean of images per second with the next batch always enqueued",
-    "tflops_per_s": "flops_per_image x fps / 10**12",
-    "accuracy": "share of labelled reference images classified right by this cell's own outputs, 0..1",
-    "parity_images": "reference images behind accuracy and top1_agreement",
-    "top1_agreement": "share of reference images with the fp32 reference's top class, 0..1",
-    "rel_l2": "distance of the logits from the fp32 reference, relative L2 norm",
-    "val_accuracy": "validation accuracy of the fp32 weights at this image size, 0..1",
-    "build_ms": "time to build (compile, optimise), ms",
-    "load_ms": "time to load, ms",
-    "gpu_memory_mb": "peak device memory, MB (10**6 bytes)",
-    "cpu_memory_mb": "peak resident memory of the worker, MB (10**6 bytes)",
-    "artifact_mb": "size of the artefact on disk, MB (10**6 bytes)",
-    "clock": "what took the time: cpu (monotonic clock) or cuda_events",
-    "device": "name of the processor",
-    "options": "options of the backend, JSON",
-    "executed": "evidence of what ran, JSON",
-}
 
-
-def summarise(cells: Mapping[Key, Cell], val_accuracy: Mapping[int, float | None]) -> pd.DataFrame:
+def summarise(
+    cells: Mapping[Key, Cell], val_accuracy: Mapping[int, float | None], hardware: Hardware | None = None
+) -> pd.DataFrame:
     """The table of all cells, sorted as the cells are; COLUMNS first, then one column per telemetry value."""
     rows = [
-        {**_identity(cell), **_times(cell), **_ratio(cell, cells), **_facts(cell, val_accuracy)}
+        {**_identity(cell), **_times(cell, hardware or Hardware()), **_ratio(cell, cells), **_facts(cell, val_accuracy)}
         for cell in cells.values()
     ]
     telemetry = sorted({name for row in rows for name in row if name not in COLUMNS})
@@ -96,13 +46,14 @@ def _identity(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _times(cell: Cell) -> dict[str, float]:
+def _times(cell: Cell, hardware: Hardware) -> dict[str, Any]:
     if not cell.ranked:
         return {}
     batch, mean, (low, high), samples = cell.key.batch_size, cell.mean_ms, cell.interval_ms, cell.samples
     median, p90, p95, p99 = np.percentile(samples, [50, 90, 95, 99])
     flops = next((row.flops_per_image for row in cell.rows if row.flops_per_image), None)
     fps = batch * 1000 / mean
+    tflops_per_s, transfer_ms = flops * fps / 1e12 if flops else float("nan"), _mean_of(cell.boundary("transfer_ms"))
     return {
         "mean_ms": mean,
         "mean_low_ms": low,
@@ -120,11 +71,12 @@ def _times(cell: Cell) -> dict[str, float]:
         "ms_per_image": mean / batch,
         "ms_per_image_low": low / batch,
         "ms_per_image_high": high / batch,
-        "transfer_ms": _mean_of(cell.boundary("transfer_ms")),
+        "transfer_ms": transfer_ms,
         "host_ms": _mean_of(cell.boundary("host_ms")),
         "host_p95_ms": _p95_of(cell.boundary("host_ms")),
         "throughput_fps": _mean_of(cell.boundary("throughput_fps")),
-        "tflops_per_s": flops * fps / 1e12 if flops else float("nan"),
+        "tflops_per_s": tflops_per_s,
+        **hardware.columns(cell, fps, tflops_per_s, transfer_ms),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from export.files import replacing
 
-MANIFEST_FORMAT = 1
+MANIFEST_FORMAT = 2  # 2: the reference lists the network's layers
 LIBRARIES = ("torch", "torchvision", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "numpy")
 
 

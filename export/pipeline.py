@@ -82,7 +82,8 @@ class WeightsExport:
             path = artifact.path(self.settings.weights_dir)
             reference = Reference(self.images, self.labels, self.logits, self.source.mean, self.source.std)
             write_reference(path, reference)
-            return {"images": len(self.images), "accuracy": self._accuracy(self.logits)}
+            layers = [asdict(layer) for layer in self.cost.layers]
+            return {"images": len(self.images), "accuracy": self._accuracy(self.logits), "layers": layers}
 
         self._make(artifact, {}, write)
 

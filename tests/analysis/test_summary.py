@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from analysis.cells import build_cells
+from analysis.columns import COLUMNS
 from analysis.saturation import find_saturation, saturation_batch
 from analysis.study import Study
-from analysis.summary import COLUMNS, summarise
+from analysis.summary import summarise
 from harness.schema import Row
 from tests.analysis import synthetic
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
 import torchvision
 from torch.utils.flop_counter import FlopCounterMode
 
 from export.files import CheckFailedError
 from export.flops import count_cost
+from export.layers import list_layers
 
 
 @pytest.mark.parametrize(("image_size", "gflops"), [(224, 3.628), (256, 4.739), (384, 10.66), (512, 18.95)])
@@ -26,3 +28,35 @@ def test_the_two_counters_must_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FlopCounterMode, "get_total_flops", lambda self: 1)
     with pytest.raises(CheckFailedError, match="torch 1 at 64 px"):
         count_cost(torchvision.models.resnet18(num_classes=10).eval(), 64)
+
+
+@pytest.mark.parametrize(("image_size", "megabytes"), [(224, 12.4), (256, 16.2), (384, 36.4), (512, 64.6)])
+def test_fused_resnet18_moves_the_bytes_counted_by_hand(image_size: int, megabytes: float) -> None:
+    """fp16, each layer reading its inputs and writing its output once, weights left out."""
+    layers = list_layers(torchvision.models.resnet18(), image_size)
+    elements = sum(x.input_elements + x.extra_input_elements + x.output_elements for x in layers)
+    assert 2 * elements / 1e6 == pytest.approx(megabytes, abs=0.05)
+
+
+def test_resnet18_has_its_23_layers_and_8_residuals() -> None:
+    layers = list_layers(torchvision.models.resnet18(), 64)
+    kinds = [layer.kind for layer in layers]
+    assert [kinds.count(kind) for kind in ("conv", "pool", "linear")] == [20, 2, 1]
+    assert len(kinds) == 23
+    assert sum(layer.extra_input_elements > 0 for layer in layers) == 8
+
+
+def test_weights_are_those_of_the_network_with_batch_norm_folded() -> None:
+    network = torchvision.models.resnet18()
+    folded = sum(p.numel() for name, p in network.named_parameters() if "bn" not in name and "downsample.1" not in name)
+    biases = sum(module.num_features for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    assert sum(layer.weight_elements for layer in list_layers(network, 64)) == folded + biases
+
+
+def test_any_traceable_network_is_listed() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Sigmoid())
+    layers = list_layers(network, 8)
+    assert [(layer.kind, layer.flops, layer.output_elements) for layer in layers] == [
+        ("conv", 2 * 4 * 36 * 27, 144),
+        ("other", 0, 144),
+    ]
