@@ -46,6 +46,7 @@ COLUMNS = {
     "compute_bound_fps": "the same from their arithmetic alone",
     "roofline_percent": "fps / bound_fps, %",
     "flops_per_byte": "arithmetic intensity of the fused network at this batch and precision, FLOP per byte",
+    "memory_roof_tflops_per_s": "TFLOP/s that memory bandwidth allows at that intensity",
     "above_bound": "whether fps exceeds what the arithmetic allows (2.25 times that in fp32): a fault of measurement",
     "limiter": "launch-bound (host time of a call >= 0.9 x mean_ms, no CUDA graph), bandwidth-bound or compute-bound",
     "transfer_bound": "whether transfer_ms exceeds 1.5 x mean_ms",

@@ -8,6 +8,7 @@ from typing import Any
 
 from analysis import effects, findings, stats
 from analysis.cells import BASELINE
+from analysis.load_facts import hardware_facts
 from analysis.names import backend_label, label_of
 from analysis.saturation import TOLERANCE
 from analysis.study import Study
@@ -16,7 +17,8 @@ AUDIT = ("noise_floor_percent", "null_job_ms", "parent_cpu_percent")
 LOUD_PERCENT = 5.0  # a noise floor above this is said in the answer itself
 LOAD_COLUMNS = (
     "worker_cpu_percent",
-    "gpu_utilization_percent",
+    "enqueue_ms",
+    "gpu_process_memory_mb",
     "power_w",
     "sm_clock_mhz",
     "temperature_c",
@@ -32,6 +34,7 @@ def gather_facts(study: Study, figures: Sequence[str]) -> dict[str, Any]:
     batch = effects.law_batch(study)
     fastest = findings.find_fastest(study, choice.image_size) if choice else None
     best = findings.best_per_contender(study)
+    chosen = [line for line in best if choice and line["image_size"] == choice.image_size]
     audit = _audit(study)
     return {
         "run": _run(study),
@@ -57,7 +60,8 @@ def gather_facts(study: Study, figures: Sequence[str]) -> dict[str, Any]:
         "law": {"batch": batch, "lines": effects.size_scaling(study, batch) if batch else []},
         "saturation": [{**line, "label": label_of(line["contender"])} for line in findings.lines(study.saturation)],
         "load": effects.load_of(study, fastest.cell) if fastest else None,
-        "telemetry": _telemetry([line for line in best if choice and line["image_size"] == choice.image_size]),
+        "telemetry": _telemetry(chosen),
+        "hardware": hardware_facts(study, chosen),
         "failures": findings.failures(study),
         "unstable": findings.failures(study, unstable=True),
         "cells": findings.lines(study.table),

@@ -51,6 +51,7 @@ class Hardware:
             "compute_bound_fps": bound.compute_fps if bound else None,
             "roofline_percent": 100 * fps / bound.fps if bound else None,
             "flops_per_byte": bound.flops_per_byte if bound else None,
+            "memory_roof_tflops_per_s": bound.memory_roof_tflops if bound else None,
             "above_bound": breaks_bound(fps, bound, precision) if bound else None,
             "limiter": _limiter(cell, bound),
             "transfer_bound": transfer_ms > TRANSFER_RATIO * cell.mean_ms if math.isfinite(transfer_ms) else None,

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from analysis.language import Language
-from analysis.words import STATUS_WORDS, VERDICT_WORDS
+from analysis.words import FIGURE_WORDS, HARDWARE_WORDS, STATUS_WORDS, VERDICT_WORDS
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -51,6 +51,10 @@ def environment(language: Language) -> jinja2.Environment:
         "form": language.plural_form,
         "status": lambda status: STATUS_WORDS[language.code][status],
         "verdict": lambda verdict: VERDICT_WORDS[language.code][verdict],
+        "limiter": lambda name: HARDWARE_WORDS[language.code][name or "unknown"],
+        "load_name": lambda name: HARDWARE_WORDS[language.code][name],
+        "spent": lambda name: HARDWARE_WORDS[language.code].get(name, str(name)),
+        "figure_title": lambda name: FIGURE_WORDS[language.code][name],
         "span": lambda pair: language.interval(*pair),
         "ratio_span": lambda pair: language.ratio_interval(*pair),
         "listing": lambda values: ", ".join(language.number(value, 0) for value in values),

@@ -20,13 +20,14 @@ class Bound:
 
     `fps` counts every layer's memory traffic; `compute_fps` the arithmetic alone, which also holds where a small batch
     stays in the cache. `memory_share` of the bound's time is spent in layers that wait for memory, 0..1.
-    `flops_per_byte` is the arithmetic intensity of the network.
+    `flops_per_byte` is the arithmetic intensity of the network, `memory_roof_tflops` what bandwidth makes of it.
     """
 
     fps: float
     compute_fps: float
     memory_share: float
     flops_per_byte: float
+    memory_roof_tflops: float
 
     @property
     def limiter(self) -> str:
@@ -50,7 +51,9 @@ def find_bound(
         compute_s += in_compute
         waiting_s += in_memory if in_memory > in_compute else 0.0
         flops, moved = flops + arithmetic, moved + traffic
-    return Bound(batch_size / total_s, batch_size / compute_s, waiting_s / total_s, flops / moved)
+    intensity = flops / moved
+    roof = intensity * gb_per_s / 1e3
+    return Bound(batch_size / total_s, batch_size / compute_s, waiting_s / total_s, intensity, roof)
 
 
 def breaks_bound(fps: float, bound: Bound, precision: str) -> bool:

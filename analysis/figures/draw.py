@@ -10,7 +10,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures import scaling, tradeoff
+from analysis.figures import limits, scaling, tradeoff
 from analysis.language import LANGUAGES, Language
 from analysis.words import FIGURE_WORDS
 
@@ -25,6 +25,9 @@ FIGURES: dict[str, Draw] = {
     "latency_vs_throughput": tradeoff.latency_vs_throughput,
     "memory_vs_batch": scaling.memory_vs_batch,
     "accuracy_vs_fps": tradeoff.accuracy_vs_fps,
+    "roofline": limits.roofline,
+    "load_bars": limits.load_bars,
+    "energy_vs_batch": scaling.energy_vs_batch,
 }
 DPI = 160
 

@@ -10,12 +10,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import Style, fixed_ticks, label_ends, panels, styles, value_axis
+from analysis.figures.style import Style, fixed_ticks, label_ends, panels, pick_contenders, styles, value_axis
 from analysis.language import Language
 from analysis.stats import CONFIDENCE, RATIO_CONFIDENCE
 from analysis.words import FIGURE_WORDS
 
 MOST_BATCH_PANELS = 4
+MEMORY = ("gpu_process_memory_mb", "gpu_memory_mb", "cpu_memory_mb")
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,17 @@ def time_vs_batch(table: pd.DataFrame, language: Language, caption: str) -> Figu
 
 
 def memory_vs_batch(table: pd.DataFrame, language: Language, caption: str) -> Figure | None:
-    """Peak memory over batch size: of the GPU where it was recorded, else of the worker process."""
-    column = "gpu_memory_mb" if pd.to_numeric(table["gpu_memory_mb"]).notna().any() else "cpu_memory_mb"
+    """Peak memory over batch size: of the process on the GPU, else of its allocator, else of the worker process."""
+    known = [name for name in MEMORY if name in table and pd.to_numeric(table[name]).notna().any()]
+    column = known[0] if known else MEMORY[-1]
     return _draw(table, Plot("memory_vs_batch", "batch_size", column, "image_size"), language, caption)
+
+
+def energy_vs_batch(table: pd.DataFrame, language: Language, caption: str) -> Figure | None:
+    """Joules per image over batch size, one panel per image size, where the card counts its energy."""
+    if "energy_j_per_image" not in table:
+        return None
+    return _draw(table, Plot("energy_vs_batch", "batch_size", "energy_j_per_image", "image_size"), language, caption)
 
 
 def _draw(
@@ -78,10 +87,13 @@ def _draw(
     data = data[data[plot.y].notna()]
     if data.empty:
         return None
+    everyone, shown = set(data["contender"]), pick_contenders(data)
+    data = data[data["contender"].isin(shown)]
     values = _facet_values(data, plot)
     name = words["size_facet" if plot.facet == "image_size" else "batch_facet"]
     hollow = "hollow_tie" if plot.y == "speedup" else "hollow_unstable"
     notes = [words["bars"].format(level=round(100 * _confidence(plot)))] if plot.low else []
+    notes += [words["fewer"]] if len(shown) < len(everyone) else []
     figure, axes = panels(
         [name.format(value=value) for value in values],
         words[plot.title],

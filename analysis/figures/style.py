@@ -35,6 +35,7 @@ LINES = {
     "int8": (0, (1, 1.5)),
 }
 MARKERS = "os^DvPX*"
+MOST_CONTENDERS = 6  # in one panel; more are a tangle
 LABEL_PT = 7.5
 PANEL_IN, GUTTER_IN, HEIGHT_IN = 3.9, 1.95, 3.1
 LEFT_IN, TOP_IN, BOTTOM_IN, GAP_IN = 0.9, 0.75, 0.85, 0.75
@@ -66,6 +67,19 @@ def styles(table: pd.DataFrame) -> dict[str, Style]:
             marker=MARKERS[seen.index(variant) % len(MARKERS)],
         )
     return found
+
+
+def pick_contenders(table: pd.DataFrame) -> list[str]:
+    """Contenders that a figure shows: all of them up to MOST_CONTENDERS, else each library's best per precision.
+
+    The best is the one fastest at most cells of the ranked `table`; the style of the rest is kept for other figures.
+    """
+    everyone = sorted(set(table["contender"]))
+    if len(everyone) <= MOST_CONTENDERS or table.empty:
+        return everyone
+    groups = ["backend", "precision", "image_size", "batch_size"]
+    wins = table.loc[table.groupby(groups)["fps"].idxmax()].groupby(["backend", "precision"])["contender"]
+    return sorted(str(found.value_counts().sort_index().idxmax()) for _, found in wins)
 
 
 def colour_of(backend: str) -> str:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from analysis.figures.style import LABEL_PT, Style, colour_of, label_ends, panels, styles, value_axis
+from analysis.figures.style import LABEL_PT, Style, colour_of, label_ends, panels, pick_contenders, styles, value_axis
 from analysis.language import Language
 from analysis.names import backend_label
 from analysis.words import FIGURE_WORDS
@@ -27,6 +27,9 @@ def latency_vs_throughput(table: pd.DataFrame, language: Language, caption: str)
     titles = [words["size_facet"].format(value=size) for size in sizes]
     batches = ", ".join(str(batch) for batch in sorted(set(data["batch_size"])))
     notes = f"{caption} · {words['batches_along'].format(batches=batches)}"
+    shown = pick_contenders(data)
+    if len(shown) < data["contender"].nunique():
+        notes, data = f"{notes} · {words['fewer']}", data[data["contender"].isin(shown)]
     figure, axes = panels(titles, words["latency_vs_throughput"], notes)
     looks = styles(table)
     for panel, size in zip(axes, sizes, strict=True):

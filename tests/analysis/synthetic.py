@@ -52,6 +52,75 @@ GPU = (
     Model("tensorrt_engine", "default", "int8", 0.15, 0.0059),
 )
 
+STUDY = (
+    Model("pytorch", "eager", "fp32", 1.4, 0.0875),
+    Model("pytorch", "channels_last", "fp32", 1.4, 0.0860),
+    Model("pytorch", "graph", "fp32", 0.40, 0.0858),
+    Model("pytorch", "compile", "fp32", 0.36, 0.0800),
+    Model("pytorch", "eager", "tf32", 1.4, 0.0448),
+    Model("pytorch", "channels_last", "tf32", 1.4, 0.0330),
+    Model("pytorch", "graph", "tf32", 0.36, 0.0328),
+    Model("pytorch", "compile", "tf32", 0.31, 0.0250),
+    Model("pytorch", "eager", "fp16", 1.35, 0.0220),
+    Model("pytorch", "channels_last", "fp16", 1.35, 0.0191),
+    Model("pytorch", "graph", "fp16", 0.33, 0.0189),
+    Model("pytorch", "compile", "fp16", 0.26, 0.0110),
+    Model("pytorch", "fused", "fp16", 0.195, 0.0116),
+    Model("onnx_runtime", "default", "fp32", 0.60, 0.0890),
+    Model("onnx_runtime", "tuned", "fp32", 0.35, 0.0830),
+    Model("onnx_runtime", "default", "tf32", 0.58, 0.0400),
+    Model("onnx_runtime", "tuned", "tf32", 0.28, 0.0277),
+    Model("onnx_runtime", "default", "fp16", 0.55, 0.0238),
+    Model("onnx_runtime", "tuned", "fp16", 0.23, 0.0156),
+)
+STUDY_SIZES, STUDY_BATCHES = (224, 256, 384, 512), (1, 4, 16, 64, 128, 256, 512, 1024)
+# One layer that stands for the network; its traffic is that of the fused ResNet-18 at 224 px.
+LAYERS = {
+    "name": "all", "kind": "conv", "flops": 3_628_000_000, "input_elements": 3_000_000, "output_elements": 2_500_000,
+    "weight_elements": 11_700_000, "extra_input_elements": 700_000,
+}  # fmt: skip
+CEILINGS = {
+    "device": "NVIDIA H200", "measured_at": STARTED_AT, "copy_gb_per_s": 4200.0,
+    "matmul_tflops": {"fp32": 51.0, "tf32": 399.0, "fp16": 780.0, "bf16": 790.0},
+    "method": {}, "versions": {},
+}  # fmt: skip
+
+
+def study_rows(count: int = 3, batches: tuple[int, ...] = STUDY_BATCHES) -> list[Row]:
+    """A study on an H200-like card: four sizes, every PyTorch and ONNX Runtime contender, with telemetry."""
+    return [
+        make_row(m, s, b, count=count, device="NVIDIA H200", clock="cuda_events", telemetry=gpu_telemetry(m, s, b),
+                 executed={"graph": m.variant in ("graph", "compile", "fused", "tuned")},
+                 options={"l2_flush": False}, gpu_memory_mb=200.0 + 14.0 * b * (s / 224) ** 2)
+        for m in STUDY for s in STUDY_SIZES for b in batches
+    ]  # fmt: skip
+
+
+def gpu_telemetry(model: Model, size: int, batch: int) -> dict[str, object]:
+    mean = latency_ms(model, size, batch)
+    busy = 1 - model.overhead_ms / mean
+    return {
+        "worker_cpu_percent": 100.0, "enqueue_ms": 1.3 if model.overhead_ms > 1 else 0.05,
+        "gpu_utilization_percent": 100.0, "sm_activity_percent": 40 + 55 * busy,
+        "tensor_activity_percent": 50 * busy if model.precision != "fp32" else 0.0, "dram_activity_percent": 45 * busy,
+        "power_w": 300 + 390 * busy, "sm_clock_mhz": 1980 - 450 * busy, "temperature_c": 60.0,
+        "throttle_reasons": "sw_power_cap" if busy > 0.9 else "", "other_processes": 0,
+        "gpu_process_memory_mb": 900.0 + 15.0 * batch * (size / 224) ** 2,
+        "energy_j_per_image": (300 + 390 * busy) * mean / 1000 / batch, "load_window_s": 2.0, "telemetry_gap_s": 0.1,
+    }  # fmt: skip
+
+
+def write_gpu_facts(folder: Path) -> None:
+    """ceilings.json and models.json as the harness leaves them."""
+    models = {}
+    for size in STUDY_SIZES:
+        share = (size / 224) ** 2
+        work = {name: int(LAYERS[name] * share) for name in LAYERS if name in ("flops", "input_elements",
+                "output_elements", "extra_input_elements")}  # fmt: skip
+        models[str(size)] = {"flops_per_image": work["flops"], "parameters": 11_700_000, "layers": [{**LAYERS, **work}]}
+    (folder / "ceilings.json").write_text(json.dumps(CEILINGS), encoding="utf-8")
+    (folder / "models.json").write_text(json.dumps(models), encoding="utf-8")
+
 
 def latency_ms(model: Model, image_size: int, batch_size: int) -> float:
     return model.overhead_ms + model.image_ms * batch_size**0.99 * (image_size / 224) ** 2
@@ -74,6 +143,8 @@ def make_row(
     device_ms = noisy(mean, model.noise, count, rng)
     host_ms = noisy(mean * 1.02 + 0.02, model.noise, count, rng)
     samples = {"device_ms": device_ms, "host_ms": host_ms, "throughput_fps": noisy(batch * 1000 / mean, 0.005, 5, rng)}
+    if clock != "cpu":
+        samples["transfer_ms"] = noisy(mean + batch * (size / 224) ** 2 * 0.011, model.noise, count, rng)
     loss = {"int8": 0.02, "bf16": 0.005, "fp16": 0.0}.get(model.precision, 0.0)
     fields: dict[str, object] = {
         "artifact": f"resnet18_{size}_{model.precision}.onnx" if model.backend != "pytorch" else None,

@@ -14,8 +14,8 @@ from analysis.cells import build_cells
 from analysis.figures import scaling, tradeoff
 from analysis.figures.draw import FIGURES, save
 from analysis.language import Language
-from analysis.names import label_of
-from analysis.study import Study
+from analysis.load import load_run
+from analysis.study import Study, judge
 from analysis.summary import summarise
 from tests.analysis import synthetic
 
@@ -25,11 +25,12 @@ ENGLISH = Language("en")
 
 
 @pytest.fixture(scope="module")
-def crowded() -> pd.DataFrame:
-    """Twelve contenders, four sizes, eleven batches."""
-    batches = tuple(2**i for i in range(11))
-    rows = synthetic.make_rows(synthetic.GPU, (224, 256, 384, 512), batches, count=3, clock="cuda_events")
-    return summarise(build_cells(rows), {})
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """Nineteen contenders, four sizes, eight batches, on a card with telemetry and ceilings."""
+    folder = tmp_path_factory.mktemp("gpu") / "results" / "study"
+    synthetic.write_run(folder, synthetic.study_rows())
+    synthetic.write_gpu_facts(folder)
+    return judge(load_run(folder.parent, "study")).table
 
 
 def drawn_labels(figure: Figure) -> list[set[str]]:
@@ -37,11 +38,16 @@ def drawn_labels(figure: Figure) -> list[set[str]]:
 
 
 @pytest.mark.parametrize("draw", [scaling.fps_vs_batch, scaling.time_vs_batch, tradeoff.latency_vs_throughput])
-def test_one_panel_per_size_and_every_contender_in_each(draw: object, crowded: pd.DataFrame) -> None:
+def test_one_panel_per_size_and_the_best_of_each_library_and_precision_in_each(
+    draw: object, crowded: pd.DataFrame
+) -> None:
     figure = draw(crowded, ENGLISH, "caption")  # type: ignore[operator]
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["224 px", "256 px", "384 px", "512 px"]
-    everyone = {label_of(contender) for contender in set(crowded["contender"])}
-    assert all(everyone <= labels for labels in drawn_labels(figure))
+    best = {
+        *("PyTorch compile fp32", "PyTorch compile tf32", "PyTorch compile fp16"),
+        *("ONNX Runtime tuned fp32", "ONNX Runtime tuned tf32", "ONNX Runtime tuned fp16"),
+    }
+    assert drawn_labels(figure) == [best] * 4
 
 
 def test_four_panels_at_most_for_batches_with_the_smallest_and_the_largest(crowded: pd.DataFrame) -> None:
@@ -88,7 +94,7 @@ def test_a_contender_keeps_its_colour_in_every_figure(crowded: pd.DataFrame) -> 
 
 
 def test_a_missing_cell_breaks_the_line(study: Study) -> None:
-    figure = scaling.fps_vs_batch(study.table, ENGLISH, "caption")
+    figure = scaling.fps_vs_batch(study.table[study.table["backend"] == "pytorch"], ENGLISH, "caption")
     assert figure is not None
     y = [np.asarray(line.get_ydata(), dtype=float) for line in figure.axes[1].lines]
     assert any(len(values) == 3 and np.isnan(values[2]) for values in y)
@@ -106,7 +112,7 @@ def test_no_baseline_draws_no_speedup() -> None:
     assert scaling.fps_vs_batch(table, ENGLISH, "caption") is not None
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("roofline", "load_bars", "energy_vs_batch")])
 def test_one_size_and_one_batch_still_draw_without_warnings(name: str) -> None:
     table = summarise(build_cells(synthetic.make_rows(synthetic.CPU[:2], (224,), (8,), count=1)), {})
     with warnings.catch_warnings():

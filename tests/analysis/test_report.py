@@ -8,7 +8,7 @@ from jinja2 import nodes
 
 from analysis.facts import gather_facts
 from analysis.language import Language
-from analysis.load import Run
+from analysis.load import Run, load_run
 from analysis.markdown import TEMPLATES, code, environment, escape
 from analysis.report import render, write_report
 from analysis.study import Study, judge
@@ -42,13 +42,14 @@ def test_both_templates_read_the_same_facts() -> None:
     assert placeholders("en") == placeholders("ru")
 
 
-@pytest.mark.parametrize("language", ["en", "ru"])
-def test_templates_hold_no_measured_number(language: str) -> None:
-    """Digits in prose: definitions only (1.00, k = 2, 95%, names of networks and precisions)."""
-    text = (TEMPLATES / f"report.{language}.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["report.en", "report.ru", "hardware.en", "hardware.ru"])
+def test_templates_hold_no_measured_number(name: str) -> None:
+    """Digits in prose: definitions only (1.00, k = 2, 95%, names of networks, precisions and caches)."""
+    text = (TEMPLATES / f"{name}.md").read_text(encoding="utf-8")
     prose = re.sub(r"\{\{.*?\}\}|\{%.*?%\}|`[^`]*`|\([^()\s]*\.png\)", "", text, flags=re.DOTALL)
     known = (
-        r"ResNet-18|fp32|fp16|bf16|int8|tf32|TF32|p95|top-1|95 ?%|интервал 95 %|5 %|95th|95-й|1[.,]00|k = 2|: 1 |size\^"
+        r"ResNet-18|L2|fp32|fp16|bf16|int8|tf32|TF32|p95|top-1|95 ?%|интервал 95 %"
+        r"|5 %|95th|95-й|1[.,]00|k = 2|: 1 |size\^"
     )
     assert re.findall(r"\d+", re.sub(known, "", prose)) == []
 
@@ -203,3 +204,36 @@ def test_a_disturbed_run_is_called_so_before_its_answer(study: Study) -> None:
     assert "Read with care" in english.split("## Introduction")[0]
     assert "Осторожно" in russian.split("## Введение")[0]
     assert "Read with care" not in render(gather_facts(study, []), "en")
+
+
+@pytest.fixture(scope="module")
+def gpu_facts(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    folder = tmp_path_factory.mktemp("gpu") / "results" / "study"
+    machine = {"device": "NVIDIA H200", "kind": "cuda"}
+    synthetic.write_run(folder, synthetic.study_rows(batches=(1, 256)), machine=machine, audit=synthetic.AUDIT)
+    synthetic.write_gpu_facts(folder)
+    return gather_facts(judge(load_run(folder.parent, "study")), [])
+
+
+@pytest.mark.parametrize(
+    ("language", "sentences"),
+    [
+        ("en", ["Is the card loaded to 95%?", "MFU, published peak", "software power cap was", "L2 cache is warm",
+                "three boundaries", "Energy per image", "building and compiling", "Gaps in the GPU telemetry"]),
+        ("ru", ["Загружена ли карта на 95 %?", "MFU от пика", "предел мощности действовал", "L2 видеокарты прогрет",
+                "трёх границах", "Энергия на изображение", "сборка и компиляция", "Разрывы в телеметрии"]),
+    ],
+)  # fmt: skip
+def test_a_study_on_a_gpu_answers_the_question_of_load(gpu_facts: dict, language: str, sentences: list[str]) -> None:
+    text = render(gpu_facts, language)
+    assert [sentence for sentence in sentences if sentence not in text] == []
+
+
+def test_limiters_are_counted_once_per_contender(gpu_facts: dict) -> None:
+    counts = [line["launch"] + line["bandwidth"] + line["compute"] for line in gpu_facts["hardware"]["limiters"]]
+    assert counts == [19] * 8
+
+
+def test_a_run_on_a_cpu_says_nothing_of_gpu_counters(study: Study) -> None:
+    text = render(gather_facts(study, []), "en")
+    assert not re.search(r"NVML|roofline|power cap|L2 cache|boundaries:", text)
