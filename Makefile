@@ -5,7 +5,9 @@ PYTHON      ?= python3
 gpu         := $(shell nvidia-smi -L 2>/dev/null | head -1)
 IMAGE_SIZES ?= 224 256 384 512
 BATCH_SIZES ?= 1 2 4 8
-CONFIG      ?= harness/configs/$(if $(gpu),gpu,quick).yaml
+profile     := $(if $(gpu),gpu,quick)
+CONFIG      ?= harness/configs/$(profile).yaml
+TRAINING    ?= training/configs/$(profile).yaml
 
 VENV   := .venv
 PY     := $(VENV)/bin/python
@@ -82,8 +84,8 @@ $(DEV): requirements-dev.txt $(SETUP)
 
 # $(1) = image size, $(2) = the size before it, whose weights it starts from (order only: newer ones do not retrain it)
 define train_rule
-weights/best_resnet18_$(1).json: training/configs/quick.yaml | $(SETUP) $(if $(2),weights/best_resnet18_$(2).json)
-	$(PY) -m training fit --config training/configs/quick.yaml --data.image_size $(1) $(if $(2),--model.init_from weights/best_resnet18_$(2).pth)
+weights/best_resnet18_$(1).json: $(TRAINING) | $(SETUP) $(if $(2),weights/best_resnet18_$(2).json)
+	$(PY) -m training fit --config $(TRAINING) --data.image_size $(1) $(if $(2),--model.init_from weights/best_resnet18_$(2).pth)
 	@touch $$@
 endef
 previous :=

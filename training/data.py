@@ -19,8 +19,10 @@ from training.errors import require
 from training.folder import open_folder
 from training.resident import ResidentBatches, ResidentImages, keep
 from training.splits import Splits
+from training.workers import fit_workers
 
 SMALLEST_PX = 16
+DECODE_BATCH = 32  # images that a worker decodes at a time for a resident set
 
 
 class ImageDataModule(LightningDataModule):
@@ -162,16 +164,18 @@ class ImageDataModule(LightningDataModule):
         return self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
 
     def _decode(self, split: Dataset[Any]) -> ResidentImages:
-        return ResidentImages(self._loader(split), len(cast(Any, split)), self.image_size, self._device)
+        loader = self._loader(split, batch_size=min(self.batch_size, DECODE_BATCH), persistent_workers=False)
+        return ResidentImages(loader, len(cast(Any, split)), self.image_size, self._device)
 
     def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
+        batch_size = options.pop("batch_size", self.batch_size)
+        workers = fit_workers(self.workers, batch_size * 3 * self.image_size**2)
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
-            num_workers=self.workers,
-            persistent_workers=self.workers > 0,
+            batch_size=batch_size,
+            num_workers=workers,
             pin_memory=torch.cuda.is_available(),
-            **options,
+            **{"persistent_workers": workers > 0, **options},
         )
 
     def draw_samples(self, val_count: int = 128, train_count: int = 64) -> dict[str, np.ndarray[Any, Any]]:
