@@ -11,7 +11,7 @@ from typing import Literal, NoReturn, get_args
 from jsonargparse import ArgumentParser
 
 PROG = "python -m export"
-Target = Literal["reference", "onnx", "int8"]
+Target = Literal["reference", "onnx", "fp16", "int8"]
 EXPECTED = {
     "image_size": "an image size in px or a list such as '[224,384]'",
     "to": "reference, onnx, int8 or a list such as '[onnx,int8]'",
@@ -26,8 +26,8 @@ class Options:
 
     Args:
         image_size: Image size in px, or a list of sizes such as '[224,384]'. Default: every size in --weights_dir.
-        to: Artefacts to make: reference (a seeded batch with PyTorch's fp32 logits), onnx (fp32), int8 (quantised
-            ONNX; makes the fp32 file too).
+        to: Artefacts to make: reference (a seeded batch with PyTorch's fp32 logits), onnx (fp32), fp16 (half
+            precision ONNX, for GPUs), int8 (quantised ONNX). The last two make the fp32 file too.
         weights: A state_dict (.pth) of your own, with its .json beside it, instead of those in --weights_dir.
         weights_dir: Folder with training's weights; artefacts go to its onnx/ and reference/.
         reference_images: Validation images in the reference and in every parity check (a number of images).
@@ -65,7 +65,7 @@ def read_options(arguments: list[str] | None = None) -> Options:
     if options.reference_images < 1:
         parser.error(f"--reference_images: {options.reference_images} is not at least 1")
     if not options.to:
-        parser.error("--to: empty; name one or more of reference, onnx, int8")
+        parser.error("--to: empty; name one or more of reference, onnx, fp16, int8")
     return options
 
 

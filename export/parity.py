@@ -26,6 +26,12 @@ TOLERANCES = {
         "another order of summation: unit roundoff 6e-8 x sqrt(4608 terms of the widest convolution) x 20 layers = "
         "8e-5 (rounding errors taken as random: Higham, Accuracy and Stability of Numerical Algorithms, section 2.8)",
     ),
+    "fp16": Tolerance(
+        2e-2,
+        0.97,
+        "each layer's output rounded once: unit roundoff 4.9e-4 x sqrt(20 layers) = 2e-3 (rounding errors taken as "
+        "random, as for fp32); ten times that, because a runtime may keep its sums in half precision, too",
+    ),
     "int8": Tolerance(
         0.2,
         0.95,

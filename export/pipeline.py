@@ -30,6 +30,7 @@ from export.parity import accuracy, compare
 from export.quantize import Int8Style, build_int8
 from export.samples import normalise
 from export.source import Source
+from export.to_fp16 import build_fp16
 from export.to_onnx import INPUT_NAME, OPSET, OUTPUT_NAME, build_onnx, run_onnx, set_metadata
 from export.to_reference import Reference, reference_logits, write_reference
 
@@ -69,11 +70,16 @@ class WeightsExport:
         return count_cost(self.source.network, self.source.image_size)
 
     def export(self, target: str) -> None:
-        """Make the artefact of `target` ("reference", "onnx", "int8") unless it is up to date.
+        """Make the artefact of `target` ("reference", "onnx", "fp16", "int8") unless it is up to date.
 
         Raises CheckFailedError when it is invalid or answers differently from PyTorch; nothing is replaced then.
         """
-        {"reference": self._export_reference, "onnx": self._export_onnx, "int8": self._export_int8}[target]()
+        {
+            "reference": self._export_reference,
+            "onnx": self._export_onnx,
+            "fp16": self._export_fp16,
+            "int8": self._export_int8,
+        }[target]()
 
     def _export_reference(self) -> None:
         artifact = self._artifact("reference")
@@ -95,6 +101,18 @@ class WeightsExport:
             return self._keep_model(artifact, model)
 
         self._make(artifact, {"opset": OPSET}, write)
+
+    def _export_fp16(self) -> None:
+        self._export_onnx()  # what it is made from
+        fp32 = self._artifact("onnx").path(self.settings.weights_dir)
+        artifact = Artifact("onnx", self.source.arch, self.source.image_size, "fp16")
+
+        def write() -> Fields:
+            model = build_fp16(fp32)
+            set_metadata(model, self._metadata())
+            return self._keep_model(artifact, model)
+
+        self._make(artifact, {"fp32_sha256": sha256_of(fp32)}, write)
 
     def _export_int8(self) -> None:
         self._export_onnx()  # what it is made from

@@ -97,7 +97,9 @@ def run_onnx(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
     try:
         onnx.checker.check_model(path, full_check=True)
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        return np.concatenate([session.run([OUTPUT_NAME], {INPUT_NAME: batch})[0] for batch in batches])
+        dtype = np.float16 if session.get_inputs()[0].type == "tensor(float16)" else np.float32
+        feeds = ({INPUT_NAME: batch.astype(dtype, copy=False)} for batch in batches)
+        return np.concatenate([session.run([OUTPUT_NAME], feed)[0] for feed in feeds]).astype(np.float32)
     except Exception as error:  # the errors of ONNX and of ONNX Runtime share no base class
         raise CheckFailedError(
             f"{path.name}: not kept: invalid or does not run: {' '.join(str(error).split())}"

@@ -74,6 +74,8 @@ def find_contradiction(executed: dict[str, Any], precision: str) -> str:
     """
     if precision == "fp32" and executed.get("tf32"):
         return "labelled fp32, but TF32 was allowed"
+    if executed.get("cpu_nodes"):
+        return f"on the GPU, but these nodes ran on the CPU: {', '.join(executed['cpu_nodes'])}"
     found: dict[str, int] = executed.get("compute_dtypes", {})
     total = sum(found.values())
     fitting = sum(count for dtype, count in found.items() if dtype in COMPUTE_DTYPES[precision])

@@ -1,4 +1,9 @@
-"""Fixtures shared by several folders."""
+"""Fixtures shared by several folders, and what is skipped where there is no GPU."""
+
+import shutil
+import subprocess
+
+import pytest
 
 from tests.export_fixtures import (  # noqa: F401 - fixtures are found by name
     bare,
@@ -7,3 +12,16 @@ from tests.export_fixtures import (  # noqa: F401 - fixtures are found by name
     manifest_of_fixture,
     network,
 )
+
+
+def pytest_collection_modifyitems(items):
+    """Tests marked `gpu` are skipped, by name, on a machine whose NVIDIA driver does not answer."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked and not has_gpu():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU"))
+
+
+def has_gpu():
+    program = shutil.which("nvidia-smi")
+    return program is not None and subprocess.run([program, "-L"], capture_output=True, check=False).returncode == 0

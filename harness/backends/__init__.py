@@ -11,7 +11,9 @@ class Entry(NamedTuple):
 
 
 BACKENDS = {
-    "pytorch": Entry("harness.backends.pytorch:PyTorchBackend", ("eager", "channels_last", "compile")),
-    "onnx_runtime": Entry("harness.backends.onnx_runtime:OnnxRuntimeBackend", ("default",)),
+    "pytorch": Entry(
+        "harness.backends.pytorch:PyTorchBackend", ("eager", "channels_last", "graph", "compile", "fused")
+    ),
+    "onnx_runtime": Entry("harness.backends.onnx_runtime:OnnxRuntimeBackend", ("default", "tuned")),
     "openvino": Entry("harness.backends.openvino:OpenVinoBackend", ("default",)),
 }

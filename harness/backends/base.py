@@ -44,7 +44,10 @@ class Backend(ABC):
 
     @abstractmethod
     def load(self, spec: Spec) -> None:
-        """Build the model on the device; timed as load_ms. Raises BackendUnavailable or UnsupportedJob."""
+        """Build the model on the device; timed as load_ms. Raises BackendUnavailable or UnsupportedJob.
+
+        Asked again, for another image size, it drops what it held before.
+        """
 
     @abstractmethod
     def bind(self, images: np.ndarray) -> None:
@@ -53,6 +56,13 @@ class Backend(ABC):
     @abstractmethod
     def run(self) -> None:
         """Enqueue one inference of the bound images: no copy, no synchronisation."""
+
+    def run_with_transfers(self) -> None:
+        """Enqueue the copy of pinned host images to the device, `run`, and the copy of the logits back; no waiting.
+
+        Asked for on GPUs only: on a CPU the images are already where they are used.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def logits(self) -> np.ndarray:

@@ -10,37 +10,45 @@ import onnxruntime
 
 from harness.backends.base import Backend, BackendUnavailable, Spec, UnsupportedJob
 
-OFFERED = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "tf32")}
+OFFERED = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "tf32", "fp16")}
+# Beside what the clock and the label need (stream, TF32 switch), `default` is the provider as it comes.
+TUNED = {"prefer_nhwc": "1", "cudnn_conv_algo_search": "EXHAUSTIVE", "enable_cuda_graph": "1"}
 
 
 class OnnxRuntimeBackend(Backend):
-    """An exported ONNX file on ONNX Runtime's CPU or CUDA execution provider."""
+    """An exported ONNX file on ONNX Runtime's CPU or CUDA execution provider.
+
+    `default`: the provider's own settings. `tuned` (CUDA): NHWC convolutions, exhaustive search for the fastest
+    algorithm, one CUDA graph for each batch size.
+    """
 
     def load(self, spec: Spec) -> None:
         """See Backend."""
         if spec.precision not in OFFERED[spec.device]:
             raise UnsupportedJob(f"onnx_runtime on {spec.device} offers {', '.join(OFFERED[spec.device])}")
+        if spec.device == "cpu" and spec.variant == "tuned":
+            raise UnsupportedJob("onnx_runtime/tuned needs an NVIDIA GPU")
         if spec.artifact is None:
+            to = "reference,onnx" if spec.precision in ("fp32", "tf32") else f"reference,onnx,{spec.precision}"
             raise BackendUnavailable(
                 f"no {spec.precision} ONNX file for {spec.image_size} px: "
-                f"run `python -m export --image_size {spec.image_size}`"
+                f"run `python -m export --image_size {spec.image_size} --to '[{to}]'`"
             )
+        self.buffers: Any = None  # ONNX Runtime and the buffers carry no types
+        self.session: Any = None
+        self.spec = spec
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = spec.threads
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        self.device = spec.device
         self.options = onnxruntime.RunOptions()
+        self.versions = {"onnxruntime": onnxruntime.__version__}
         providers: list[Any] = ["CPUExecutionProvider"]
         if spec.device == "cuda":
             providers.insert(0, self._cuda_provider(spec))
         self.session = onnxruntime.InferenceSession(spec.artifact, options, providers=providers)
         if spec.device == "cuda" and "CUDAExecutionProvider" not in self.session.get_providers():
             raise BackendUnavailable("ONNX Runtime could not start its CUDA provider (its reason is in the log)")
-        self.threads = spec.threads
-        self.num_classes = spec.num_classes
-        self.binding = self.session.io_binding()
-        self.versions = {"onnxruntime": onnxruntime.__version__}
 
     def _cuda_provider(self, spec: Spec) -> tuple[str, dict[str, str]]:
         """The CUDA provider on torch's stream, which the clock's events are recorded on; a run does not wait for it."""
@@ -48,39 +56,76 @@ class OnnxRuntimeBackend(Backend):
             raise BackendUnavailable("this ONNX Runtime has no CUDA provider: install onnxruntime-gpu")
         import torch  # noqa: PLC0415 - brings the CUDA libraries, the stream and its events; not needed on a CPU
 
+        from harness.backends.cuda import free_memory  # noqa: PLC0415 - needs torch
+
+        free_memory()
         onnxruntime.preload_dlls()
+        self.versions |= {"torch": torch.__version__, "cudnn": str(torch.backends.cudnn.version())}
         self.options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         stream = torch.cuda.current_stream().cuda_stream
         tf32 = "1" if spec.precision == "tf32" else "0"
-        return "CUDAExecutionProvider", {"device_id": "0", "user_compute_stream": str(stream), "use_tf32": tf32}
+        needed = {"device_id": "0", "user_compute_stream": str(stream), "use_tf32": tf32}
+        return "CUDAExecutionProvider", {**needed, **(TUNED if spec.variant == "tuned" else {})}
 
     def bind(self, images: np.ndarray) -> None:
-        """See Backend."""
-        self.images = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(images), self.device)
-        self.output = onnxruntime.OrtValue.ortvalue_from_shape_and_type(
-            [len(images), self.num_classes], np.float32, self.device
-        )
-        self.binding.bind_ortvalue_input(self.session.get_inputs()[0].name, self.images)
-        self.binding.bind_ortvalue_output(self.session.get_outputs()[0].name, self.output)
+        """See Backend. Buffers of one batch size keep their addresses, as a CUDA graph needs."""
+        if self.buffers is None or self.buffers.batch_size != len(images):
+            self.buffers = None
+            self.buffers = self._make_buffers(images)
+        self.buffers.fill(images)
+
+    def _make_buffers(self, images: np.ndarray) -> Any:
+        if self.spec.device == "cpu":
+            return CpuBuffers(self.session, images, self.spec.num_classes)
+        from harness.backends.onnx_runtime_cuda import CudaBuffers  # noqa: PLC0415 - needs torch
+
+        if self.spec.variant == "tuned":
+            self.options.add_run_config_entry("gpu_graph_id", str(len(images)))
+        return CudaBuffers(self.session, images, self.spec)
 
     def run(self) -> None:
         """See Backend."""
-        self.session.run_with_iobinding(self.binding, self.options)
+        self.session.run_with_iobinding(self.buffers.binding, self.options)
+
+    def run_with_transfers(self) -> None:
+        """See Backend."""
+        self.buffers.upload()
+        self.run()
+        self.buffers.download()
 
     def logits(self) -> np.ndarray:
         """See Backend."""
-        if self.device == "cuda":
-            import torch  # noqa: PLC0415 - as above
-
-            torch.cuda.synchronize()
-        return self.output.numpy().copy()
+        return self.buffers.read()
 
     def executed(self) -> dict[str, Any]:
         """See Backend."""
         subgraphs = self.session.get_provider_graph_assignment_info()
         nodes = Counter((graph.ep_name, node.op_type) for graph in subgraphs for node in graph.get_nodes())
+        on_gpu = self.spec.device == "cuda"
+        fallen = sorted(op for provider, op in nodes if provider != "CUDAExecutionProvider")
         return {
             "providers": self.session.get_providers(),
             "nodes": {f"{provider}:{op}": count for (provider, op), count in sorted(nodes.items())},
-            "threads": self.threads,
+            "threads": self.spec.threads,
+            **({"cpu_nodes": fallen, "graph": self.spec.variant == "tuned"} if on_gpu else {}),
         }
+
+
+class CpuBuffers:
+    """Input and output of one batch size in host memory, bound once."""
+
+    def __init__(self, session: Any, images: np.ndarray, num_classes: int) -> None:
+        self.batch_size = len(images)
+        self.images = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(images), "cpu")
+        self.output = onnxruntime.OrtValue.ortvalue_from_shape_and_type([len(images), num_classes], np.float32, "cpu")
+        self.binding = session.io_binding()
+        self.binding.bind_ortvalue_input(session.get_inputs()[0].name, self.images)
+        self.binding.bind_ortvalue_output(session.get_outputs()[0].name, self.output)
+
+    def fill(self, images: np.ndarray) -> None:
+        """Put other images of the same shape into the input."""
+        self.images.update_inplace(np.ascontiguousarray(images))
+
+    def read(self) -> np.ndarray:
+        """The logits of the last run."""
+        return self.output.numpy().copy()

@@ -3,29 +3,64 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
 from harness.backends.base import Backend, BackendUnavailable, Spec, UnsupportedJob
+from harness.backends.cuda import Transfers, capture, free_memory
 from harness.backends.onednn import trace_kernels
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 OFFERED = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "tf32", "fp16", "bf16")}
+CUDA_ONLY = ("graph", "fused")
+# how Inductor on a CPU and Triton say that there is no compiler: their error classes are private
+NO_COMPILER = ("No working C++ compiler", "Failed to find C compiler")
+CAPTURED = ("graph", "compile", "fused")  # on a GPU
+
+
+class Batch:
+    """The network ready for one batch size: `images` and `output` on the device."""
+
+    def __init__(self, infer: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, *, captured: bool) -> None:
+        self.images = images
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.transfers: Transfers | None = None
+        self.infer = infer
+        self.output = infer(images)
+        if captured:
+            self.graph, self.output = capture(lambda: infer(images))
+
+    def run(self) -> None:
+        """Enqueue one inference."""
+        if self.graph is not None:
+            self.graph.replay()
+        else:
+            self.output = self.infer(self.images)
 
 
 class PyTorchBackend(Backend):
-    """torchvision's network: `eager` (contiguous, NCHW), `channels_last` (NHWC), `compile` (NHWC, Inductor, frozen)."""
+    """torchvision's network.
+
+    `eager`: contiguous, NCHW. All others are channels_last (NHWC): `channels_last` eager; `graph` the same in a CUDA
+    graph; `compile` by Inductor with frozen weights; `fused` of cuDNN's fused calls. On a GPU the last two run in a
+    CUDA graph too, captured over fixed addresses: what `mode="reduce-overhead"` does, without its copy of the input.
+    """
 
     def load(self, spec: Spec) -> None:
         """See Backend."""
         if spec.precision not in OFFERED[spec.device]:
             raise UnsupportedJob(f"pytorch on {spec.device} offers {', '.join(OFFERED[spec.device])}")
+        if spec.device == "cpu" and spec.variant in CUDA_ONLY:
+            raise UnsupportedJob(f"pytorch/{spec.variant} needs an NVIDIA GPU")
         if spec.device == "cuda" and not torch.cuda.is_available():
             raise BackendUnavailable("torch sees no CUDA device")
         import torchvision.models  # noqa: PLC0415 - counted as loading, and not needed to say `unsupported`
 
+        self.batch: Batch | None = None
+        self.network = torch.nn.Module()  # the old one is dropped before the new one is built
         torch.set_num_threads(spec.threads)
         tf32 = spec.precision == "tf32"
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
@@ -36,57 +71,96 @@ class PyTorchBackend(Backend):
         self.memory_format = torch.contiguous_format if spec.variant == "eager" else torch.channels_last
         model = torchvision.models.get_model(spec.arch, weights=None, num_classes=spec.num_classes)
         model.load_state_dict(torch.load(spec.weights, map_location="cpu", weights_only=True))
+        if spec.variant == "fused":
+            from harness.backends.cudnn_fused import fuse  # noqa: PLC0415 - of this variant alone
+
+            model = fuse(model.eval())
         self.device = torch.device(spec.device)
-        self.model = model.eval().to(self.device, self.dtype, memory_format=self.memory_format)
+        self.network = model.eval().to(self.device, self.dtype, memory_format=self.memory_format)
         self.versions = {"torch": torch.__version__, "torchvision": torchvision.__version__}
-        self.compiled: dict[int, tuple[Any, float]] = {}
+        if spec.device == "cuda":
+            self.versions |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
+
+    @property
+    def bound(self) -> Batch:
+        """The batch size in use."""
+        if self.batch is None:
+            raise RuntimeError("bind() comes first")
+        return self.batch
 
     def bind(self, images: np.ndarray) -> None:
-        """See Backend. The `compile` variant compiles each new batch size here (a static shape, as a server would)."""
-        self.images = torch.from_numpy(images).to(self.device, self.dtype, memory_format=self.memory_format)
-        self.infer = self.model if self.spec.variant != "compile" else self._compile(len(images))
+        """See Backend. For a new batch size algorithms are chosen, and the network compiled or captured, here."""
+        batch = torch.from_numpy(images)
+        if self.batch is None or self.batch.images.shape != batch.shape:
+            self.batch = None
+            if self.spec.device == "cuda":
+                free_memory()
+                torch.cuda.reset_peak_memory_stats()
+            self.batch = self._prepare(batch.to(self.device, self.dtype, memory_format=self.memory_format))
+        else:
+            self.batch.images.copy_(batch)
 
-    def _compile(self, batch_size: int) -> Any:
-        if batch_size not in self.compiled:
-            import torch._inductor.config  # noqa: PLC0415 - a second of import that only this variant needs
+    @torch.inference_mode()
+    def _prepare(self, images: torch.Tensor) -> Batch:
+        """Static shapes, as a server would: one compilation or graph for each batch size."""
+        start = time.perf_counter()
+        captured = self.spec.device == "cuda" and self.spec.variant in CAPTURED
+        infer = self._compile() if self.spec.variant == "compile" else self.network
+        try:
+            batch = Batch(infer, images, captured=captured)
+        except Exception as error:
+            if any(sign in str(error) for sign in NO_COMPILER):
+                raise BackendUnavailable("torch.compile needs a C++ compiler: install g++ (or set CXX)") from error
+            raise
+        if self.spec.device == "cuda":
+            torch.cuda.synchronize()
+        self.prepare_ms = 1000 * (time.perf_counter() - start)
+        return batch
 
-            torch._inductor.config.freezing = True
-            torch.compiler.reset()
-            start = time.perf_counter()
-            compiled = torch.compile(self.model, dynamic=False, fullgraph=True)
-            with torch.inference_mode():
-                compiled(self.images)
-            self.compiled = {batch_size: (compiled, 1000 * (time.perf_counter() - start))}
-        return self.compiled[batch_size][0]
+    def _compile(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        import torch._inductor.config  # noqa: PLC0415 - a second of import that only this variant needs
+
+        torch._inductor.config.freezing = True
+        torch.compiler.reset()
+        return torch.compile(self.network, dynamic=False, fullgraph=True)
 
     @torch.inference_mode()
     def run(self) -> None:
         """See Backend."""
-        self.output = self.infer(self.images)
+        self.bound.run()
+
+    @torch.inference_mode()
+    def run_with_transfers(self) -> None:
+        """See Backend."""
+        batch = self.bound
+        batch.transfers = batch.transfers or Transfers(batch.images, batch.output)
+        batch.transfers.upload()
+        batch.run()
+        batch.transfers.download(batch.output)
 
     def logits(self) -> np.ndarray:
         """See Backend."""
-        return self.output.float().cpu().numpy()
+        return self.bound.output.float().cpu().numpy()
 
     def build_ms(self) -> float | None:
-        """Compile time of the bound batch size."""
-        found = self.compiled.get(len(self.images))
-        return found[1] if found else None
+        """Time to choose algorithms, compile and capture for the bound batch size; None where nothing of it is done."""
+        return self.prepare_ms if self.spec.device == "cuda" or self.spec.variant == "compile" else None
 
     def gpu_memory_mb(self) -> float | None:
-        """Peak of torch's allocator."""
+        """Peak of torch's allocator at the bound batch size."""
         return torch.cuda.max_memory_allocated() / 1e6 if self.spec.device == "cuda" else None
 
     def executed(self) -> dict[str, Any]:
         """See Backend. On a CPU the kernels come from oneDNN's own trace of one more inference."""
-        weight = next(parameter for parameter in self.model.parameters() if parameter.dim() == 4)
+        weight = next(tensor for tensor in self.network.state_dict().values() if tensor.dim() == 4)
         channels_last = weight.is_contiguous(memory_format=torch.channels_last)
+        on_cpu = self.spec.device == "cpu"
         return {
-            "dtype": str(self.output.dtype).removeprefix("torch."),
+            "dtype": str(self.bound.output.dtype).removeprefix("torch."),
             "memory_format": "channels_last" if channels_last else "contiguous",
             "compiled": self.spec.variant == "compile",
             "threads": torch.get_num_threads(),
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
             "tf32": torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32,
-            **(trace_kernels(self.run) if self.spec.device == "cpu" else {}),
+            **(trace_kernels(self.run) if on_cpu else {"graph": self.bound.graph is not None}),
         }
