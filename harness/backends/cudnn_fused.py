@@ -14,9 +14,9 @@ class FusedConv(torch.nn.Module):
 
     def __init__(self, conv: torch.nn.Conv2d, norm: torch.nn.BatchNorm2d) -> None:
         super().__init__()
-        assert norm.running_mean is not None and norm.running_var is not None  # noqa: S101 - for the type checker
+        mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
         self.weight, self.bias = fuse_conv_bn_weights(
-            conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
         )
         self.shape: tuple[Any, ...] = (conv.stride, conv.padding, conv.dilation, conv.groups)
 
