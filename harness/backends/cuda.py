@@ -1,4 +1,4 @@
-"""What backends on an NVIDIA GPU share: graphs of one inference, and the copies that a caller's images need. Needs torch."""
+"""What backends on an NVIDIA GPU share: graphs of one inference, and copies from a caller's memory. Needs torch."""
 
 from __future__ import annotations
 
