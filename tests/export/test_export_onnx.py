@@ -71,7 +71,7 @@ def test_no_path_of_the_exporting_machine_is_in_the_file(exported_once) -> None:
 def test_the_manifest_tells_what_the_file_is(exported_once, manifest_of, answers) -> None:
     manifest = manifest_of(exported_once.onnx)
     expected = {
-        "format": 1,
+        "format": 2,
         "kind": "onnx",
         "arch": "resnet18",
         "image_size": 64,
