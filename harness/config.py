@@ -120,10 +120,10 @@ class BenchConfig:
         planned = contender in ("/".join(names) for names in self.contenders)
         _require(planned, "only", text, "its backend/variant/precision is not among --backends")
         for flag, value, known in (
-            ("image_sizes", image_size, self.image_sizes or [image_size]),  # empty: what has been exported
-            ("batch_sizes", batch_size, self.batches),
+            ("image_sizes", image_size, list(map(str, self.image_sizes)) or [image_size]),  # empty: what was exported
+            ("batch_sizes", batch_size, list(map(str, self.batches))),
         ):
-            _require(value in map(str, known), "only", text, f"{value or 'nothing'} is not among --{flag}")
+            _require(value in known, "only", text, f"{value or 'nothing'} is not among --{flag}")
 
     def load_seconds_at(self, batch_size: int) -> float:
         """Length of the window of steady load at a batch size, in s."""
