@@ -1,4 +1,4 @@
-"""`python -m analysis report | figures | tensorboard | compare | spread`: judge what `harness` measured.
+"""`python -m analysis report | figures | tensorboard | compare | spread | recommend`: judge what `harness` measured.
 
 Heavy libraries are imported inside the commands, so that `--help` and errors are quick.
 """
@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, auto_cli
 
+from analysis.decision.command import recommend
 from analysis.load import InputError, load_run
 
 
@@ -121,7 +122,7 @@ def spread(runs: list[str], limit: str = "2%", results_dir: Path = Path("results
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; answers its exit status. Bad input is one line on stderr and 2."""
     judging = {"report": report, "figures": figures, "tensorboard": tensorboard}
-    commands: Any = {**judging, "compare": compare, "spread": spread}
+    commands: Any = {**judging, "compare": compare, "spread": spread, "recommend": recommend}
     try:
         return int(auto_cli(commands, args=arguments, parser_class=OneLineParser, prog="python -m analysis"))
     except (InputError, OSError) as error:

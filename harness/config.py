@@ -20,6 +20,8 @@ class BenchConfig:
         image_sizes: Square input sides in px. Empty: every size that has been exported.
         batch_sizes: Images per inference. Measured in ascending order; after an out-of-memory, larger ones are skipped.
             Empty: powers of two from 1 to max_batch.
+        only: Of all these combinations measure these alone, each `backend/variant/precision:image_size:batch_size`,
+            e.g. `onnx_runtime/default/fp32:224:8`. Empty: all.
         max_batch: Largest batch size where batch_sizes is empty.
         saturation_percent: Once two batch sizes in a row have not raised FPS over the best before them by this much,
             in %, larger ones are skipped. 0: all are measured.
@@ -55,6 +57,7 @@ class BenchConfig:
     backends: list[str] = field(default_factory=lambda: ["pytorch", "pytorch/channels_last", "onnx_runtime"])
     image_sizes: list[int] = field(default_factory=list)
     batch_sizes: list[int] = field(default_factory=lambda: [1, 2, 4, 8])
+    only: list[str] = field(default_factory=list)
     max_batch: int = 4096
     saturation_percent: float = 0.0
     order: Literal["size", "contender"] = "size"
@@ -96,6 +99,8 @@ class BenchConfig:
             _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
         for text in self.backends:
             parse_contender(text)
+        for text in self.only:
+            self._check_cell(text)
         for name in self.environments:
             _require(name in BACKENDS, "environments", name, f"no such backend; there are {', '.join(BACKENDS)}")
 
@@ -103,6 +108,22 @@ class BenchConfig:
     def contenders(self) -> list[tuple[str, str, str]]:
         """(backend, variant, precision) of each entry, in order, without repetitions."""
         return list(dict.fromkeys(parse_contender(text) for text in self.backends))
+
+    def wants(self, contender: tuple[str, str, str], image_size: int, batch_size: int) -> bool:
+        """Whether `only` lets a combination be measured."""
+        return not self.only or f"{'/'.join(contender)}:{image_size}:{batch_size}" in self.only
+
+    def _check_cell(self, text: str) -> None:
+        """A cell that the plan does not hold would silently not be measured."""
+        contender, _, rest = text.partition(":")
+        image_size, _, batch_size = rest.partition(":")
+        planned = contender in ("/".join(names) for names in self.contenders)
+        _require(planned, "only", text, "its backend/variant/precision is not among --backends")
+        for flag, value, known in (
+            ("image_sizes", image_size, list(map(str, self.image_sizes)) or [image_size]),  # empty: what was exported
+            ("batch_sizes", batch_size, list(map(str, self.batches))),
+        ):
+            _require(value in known, "only", text, f"{value or 'nothing'} is not among --{flag}")
 
     def load_seconds_at(self, batch_size: int) -> float:
         """Length of the window of steady load at a batch size, in s."""

@@ -30,14 +30,21 @@ def plan_groups(config: BenchConfig, image_sizes: list[int]) -> Iterator[Group]:
     of the machine does not always meet the same contender. Sizes of one contender stay together under `order:
     contender`.
     """
-    batch_sizes = config.batches
     for number in range(1, config.rounds + 1):
         for size, contender in make_order(config, sorted(set(image_sizes)), number):
-            yield Group(tuple(Job(*contender, size, batch, number) for batch in batch_sizes))
+            yield from _group(config, contender, size, number, contender)
         if config.self_check:
-            backend, variant, precision = config.contenders[0]
-            again = (backend, variant + AGAIN, precision, min(image_sizes))
-            yield Group(tuple(Job(*again, batch, number) for batch in batch_sizes))
+            backend, variant, precision = first = config.contenders[0]
+            yield from _group(config, first, min(image_sizes), number, (backend, variant + AGAIN, precision))
+
+
+def _group(
+    config: BenchConfig, contender: tuple[str, str, str], size: int, number: int, name: tuple[str, str, str]
+) -> Iterator[Group]:
+    """The jobs of `contender` that are wanted, under `name`; nothing when none is."""
+    jobs = tuple(Job(*name, size, batch, number) for batch in config.batches if config.wants(contender, size, batch))
+    if jobs:
+        yield Group(jobs)
 
 
 def make_order(config: BenchConfig, sizes: list[int], number: int) -> list[tuple[int, tuple[str, str, str]]]:

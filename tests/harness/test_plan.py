@@ -76,6 +76,16 @@ def test_the_self_check_ends_every_round():
     assert groups[-1].first == again[1]
 
 
+def test_only_the_named_cells_are_planned():
+    """`only` picks single cells out of the combinations, in every round, the self-check included."""
+    cells = ["onnx_runtime/default/fp32:224:8", "pytorch/eager/fp32:384:1"]
+    config = BenchConfig(
+        backends=["pytorch", "onnx_runtime"], image_sizes=[224, 384], batch_sizes=[1, 8], only=cells, rounds=2
+    )
+    jobs = [job for group in plan_groups(config, [224, 384]) for job in group.jobs]
+    assert sorted(f"{job.contender}:{job.image_size}:{job.batch_size}" for job in jobs) == sorted(cells * 2)
+
+
 def test_resuming_leaves_out_what_is_done():
     """A group whose jobs are all done disappears; a part of a group stays."""
     config = BenchConfig(backends=["pytorch", "onnx_runtime"], batch_sizes=[1, 2], self_check=False)
@@ -109,6 +119,13 @@ def test_contenders_are_parsed_with_defaults(text, expected):
         ({"batch_sizes": [0]}, "--batch_sizes 0: each must be at least 1"),
         ({"image_sizes": [-5]}, "--image_sizes -5"),
         ({"rounds": 0}, "--rounds 0"),
+        (
+            {"only": ["openvino/default/fp32:224:1"]},
+            "--only openvino/default/fp32:224:1: its backend/variant/precision",
+        ),
+        ({"only": ["pytorch/eager/fp32:224:3"]}, "--only pytorch/eager/fp32:224:3: 3 is not among --batch_sizes"),
+        ({"only": ["pytorch/eager/fp32:99:1"], "image_sizes": [224]}, "--only .*: 99 is not among --image_sizes"),
+        ({"only": ["pytorch/eager/fp32"]}, "--only pytorch/eager/fp32: nothing is not among"),
         ({"min_samples": 50, "max_samples": 10}, "--max_samples 10: is under --min_samples"),
         ({"target_percent": 0}, "--target_percent 0"),
         ({"environments": {"caffe": "python"}}, "--environments caffe"),
