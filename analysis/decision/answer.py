@@ -9,6 +9,8 @@ from analysis.decision.choice import decide
 from analysis.decision.needs import Needs
 from analysis.decision.rerun import confirm, write_rerun
 from analysis.decision.show import show_checks, show_decision
+from analysis.decision.show_sizing import show_sizing
+from analysis.decision.sizing import find_sizing
 from analysis.load import Run
 from analysis.study import judge
 
@@ -23,6 +25,12 @@ def answer(run: Run, needs: Needs, rerun: Run | None) -> int:
         return 1
     if rerun is not None:
         return 0 if show_checks(confirm(decision, study, judge(rerun)), rerun.run_id, console) else 1
+    if needs.requests_per_second is not None and needs.p99_ms is not None:
+        with console.status("simulating the queue"):  # shown on a terminal only
+            sizing = find_sizing(decision, needs.requests_per_second, needs.p99_ms)
+        show_sizing(sizing, needs.requests_per_second, needs.p99_ms, console)
+        if not sizing.plans:
+            return 1
     path = write_rerun(decision, run)
     command = ["python", "-m", "harness", "--config", str(path), "--run_id", f"{run.run_id}-again"]
     console.print(f"To confirm: {shlex.join(command)}", markup=False)

@@ -1,8 +1,8 @@
 """One device behind a dynamic batcher, simulated: Poisson arrivals, service times from the measured latency table.
 
-The batcher: while the device is free and requests wait, a batch starts as soon as `max_batch` of them wait or the oldest
-has waited `delay_ms`; what waits then goes together, at most `max_batch`. First come, first served; nothing is dropped.
-docs/decisions/queueing.md says why this is an event loop of our own and what it was checked against.
+The batcher: while the device is free and requests wait, a batch starts as soon as `max_batch` of them wait or the
+oldest has waited `delay_ms`; what waits then goes together, at most `max_batch`. First come, first served; nothing is
+dropped. docs/decisions/queueing.md says why this is an event loop of our own and what it was checked against.
 """
 
 from __future__ import annotations
@@ -127,7 +127,12 @@ class Forecast:
 
 
 def forecast(
-    per_second: float, table: ServiceTable, batcher: Batcher, *, requests: int = 20_000, replications: int = REPLICATIONS
+    per_second: float,
+    table: ServiceTable,
+    batcher: Batcher,
+    *,
+    requests: int = 20_000,
+    replications: int = REPLICATIONS,
 ) -> Forecast:
     """Simulate `replications` independent times, `requests` each; the same question always gets the same answer."""
     found = []
@@ -139,4 +144,6 @@ def forecast(
     p50, p90, p99, batch, busy = np.mean(found, axis=0)
     spread = np.std([each[2] for each in found], ddof=1) / np.sqrt(replications) if replications > 1 else np.nan
     half = student.ppf((1 + CONFIDENCE) / 2, replications - 1) * spread if replications > 1 else np.nan
-    return Forecast(float(p50), float(p90), float(p99), (float(p99 - half), float(p99 + half)), float(batch), float(busy))
+    return Forecast(
+        float(p50), float(p90), float(p99), (float(p99 - half), float(p99 + half)), float(batch), float(busy)
+    )

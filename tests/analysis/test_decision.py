@@ -8,33 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.decision.choice import Decision, decide, find_margin, find_payback
+from analysis.decision.choice import decide, find_margin, find_payback
 from analysis.decision.needs import Needs
 from analysis.decision.relaxing import relax_each, relax_together, widen_each
-from analysis.load import InputError, load_run
-from analysis.study import Study, judge
-from harness.schema import Parity, Row
+from analysis.load import InputError
 from tests.analysis import synthetic
-from tests.analysis.synthetic import Model
-
-EAGER = Model("pytorch", "eager", "fp32", 4.0, 16.0)
-FAST = Model("onnx_runtime", "default", "fp32", 1.0, 8.0)
-FASTER = Model("openvino", "default", "int8", 1.0, 4.0)
-TWIN = Model("onnx_runtime", "tuned", "fp32", 1.0, 8.0)
-
-
-def study_of(tmp_path: Path, rows: list[Row], accuracies: dict[int, float] | None = None) -> Study:
-    synthetic.write_run(tmp_path / "results" / "synthetic", rows)
-    weights = synthetic.write_weights(tmp_path / "weights", accuracies) if accuracies else None
-    return judge(load_run(tmp_path / "results", "synthetic", weights))
-
-
-def rows_of(*models: Model, batches: tuple[int, ...] = (1, 8), **changes: object) -> list[Row]:
-    return synthetic.make_rows(models, (224,), batches, count=30, **changes)
-
-
-def decided(tmp_path: Path, rows: list[Row], accuracies: dict[int, float] | None = None, **needs: object) -> Decision:
-    return decide(study_of(tmp_path, rows, accuracies), Needs(**needs))  # type: ignore[arg-type]
+from tests.analysis.decisions import EAGER, FAST, FASTER, TWIN, decided, rows_of, study_of
 
 
 def test_the_fastest_that_keeps_its_accuracy_wins_with_its_margin(tmp_path: Path) -> None:
@@ -166,42 +145,6 @@ def test_a_build_that_saves_nothing_is_never_paid_for(tmp_path: Path) -> None:
     payback = find_payback(slow, quick)
     assert payback is not None
     assert np.isinf(payback.interval[1])
-
-
-def test_accuracy_is_validation_less_what_the_precision_loses(tmp_path: Path) -> None:
-    """INT8 answers 2 points fewer reference images right than fp32 does."""
-    decision = decided(tmp_path, rows_of(EAGER, FASTER), {224: 0.85}, max_accuracy_drop=0.05)
-    assert decision.accuracy_source == "validation"
-    found = {option.key.precision: option.accuracy for option in decision.options}
-    assert found["fp32"] == pytest.approx(0.85)
-    assert found["int8"] == pytest.approx(0.83)
-
-
-def test_without_training_records_the_reference_images_speak(tmp_path: Path) -> None:
-    decision = decided(tmp_path, rows_of(EAGER, FASTER), min_accuracy=0.89)
-    assert decision.accuracy_source == "reference"
-    assert {option.key.precision for option in decision.eligible} == {"fp32"}
-
-
-def test_without_fp32_each_cell_speaks_for_itself_and_disagreement_bounds_the_loss(tmp_path: Path) -> None:
-    """int8: 0.88 of the reference images right, 1% of them of another class than in fp32."""
-    decision = decided(tmp_path, rows_of(FASTER), min_accuracy=0.87)
-    assert decision.accuracy_source == "own"
-    assert decision.winner is not None
-    assert decision.winner.accuracy == pytest.approx(0.88)
-    assert decision.winner.accuracy_drop == pytest.approx(0.01)
-
-
-def test_unknown_accuracy_meets_no_accuracy_need(tmp_path: Path) -> None:
-    unlabelled = Parity(128, 1e-5, 1e-6, 1.0, None)
-    study = study_of(tmp_path, rows_of(EAGER, FAST, parity=unlabelled))
-    assert decide(study, Needs()).winner is not None
-    decision = decide(study, Needs(min_accuracy=0.5))
-    assert decision.winner is None
-    assert decision.accuracy_source is None
-    (limit,) = [e for e in decision.exclusions if e.limit.flag == "min_accuracy"]
-    assert (limit.cells, limit.unknown) == (4, 4)
-    assert list(relax_each(decision).values()) == [None]
 
 
 def test_missing_cells_one_batch_and_no_baseline_still_give_an_answer(tmp_path: Path) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-import mpmath
 import numpy as np
 import pytest
-import simpy
 
 from analysis.decision.queueing import Batcher, ServiceTable, forecast, poisson_arrivals, simulate
+from tests.analysis.queues import erlang_wait, simpy_latencies
 
 SERVICE_MS = 10.0
 ALONE = Batcher(1)
@@ -25,14 +24,6 @@ def latencies(load: float, table: ServiceTable, batcher: Batcher = ALONE, count:
     rng = np.random.default_rng(4)
     arrivals = poisson_arrivals(1000 * load / table.mean_ms(1), count, rng)
     return simulate(arrivals, table, batcher, rng).latency_ms[count // 10 :]
-
-
-def erlang_wait(load: float, time: float) -> float:
-    """P(wait <= time services) of M/D/1 (Erlang 1909), by a sum that cancels: hence 60 digits."""
-    with mpmath.workdps(60):
-        rho, t = mpmath.mpf(load), mpmath.mpf(time)
-        terms = ((rho * (k - t)) ** k / mpmath.factorial(k) * mpmath.exp(-rho * (k - t)) for k in range(int(time) + 1))
-        return float((1 - rho) * mpmath.fsum(terms))
 
 
 def check_m_d_1(load: float, count: int, mean_within: float, p99_within: float) -> None:
@@ -109,38 +100,6 @@ def test_between_measured_sizes_time_is_interpolated_at_the_same_rank() -> None:
         table.between(6)
 
 
-def simpy_latencies(arrivals: np.ndarray, batcher: Batcher, service_ms: dict[int, float]) -> np.ndarray:
-    """The same batcher told as processes and events, with a time of a call by batch size."""
-    environment = simpy.Environment()
-    waiting: list[int] = []
-    latency = np.zeros(len(arrivals))
-    news = {"event": environment.event()}
-
-    def arrive():
-        for number, moment in enumerate(arrivals):
-            yield environment.timeout(moment - environment.now)
-            waiting.append(number)
-            news["event"].succeed()
-            news["event"] = environment.event()
-
-    def serve():
-        while True:
-            while not waiting:
-                yield news["event"]
-            deadline = environment.timeout(max(0.0, arrivals[waiting[0]] + batcher.delay_ms - environment.now))
-            while len(waiting) < batcher.max_batch and not deadline.processed:
-                yield deadline | news["event"]
-            batch = waiting[: batcher.max_batch]
-            del waiting[: batcher.max_batch]
-            yield environment.timeout(service_ms[len(batch)])
-            latency[batch] = environment.now - arrivals[batch]
-
-    environment.process(arrive())
-    environment.process(serve())
-    environment.run(until=arrivals[-1] + 10_000)
-    return latency
-
-
 @pytest.mark.parametrize("per_second", [50, 200, 350])
 @pytest.mark.parametrize("delay_ms", [0.0, 7.0])
 def test_every_latency_is_simpy_s(per_second: float, delay_ms: float) -> None:
@@ -160,6 +119,12 @@ def test_a_forecast_s_interval_holds_the_true_p99() -> None:
     assert erlang_wait(0.7, low) < 0.99 < erlang_wait(0.7, high)
     assert found.busy_share == pytest.approx(0.7, rel=0.02)
     assert found.mean_batch == 1
+
+
+def test_the_same_question_gets_the_same_answer() -> None:
+    table, batcher = constant(b1=SERVICE_MS, b8=20.0), Batcher(8, 5.0)
+    first, second = (forecast(200.0, table, batcher, requests=1000, replications=2) for _ in range(2))
+    assert first == second
 
 
 def test_the_peak_is_that_of_the_best_batch() -> None:
