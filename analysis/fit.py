@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import least_squares
+from scipy.special import expit
 
 from analysis.stats import CONFIDENCE, Array, Interval, percentile_interval
 
@@ -113,11 +114,17 @@ def _least_squares(log_batches: Array, log_ms: Array, sigma: Array):  # type: ig
         p = np.exp(x[2])
         return np.asarray((np.logaddexp(p * x[1], p * log_batches) / p - x[0] - log_ms) / sigma)
 
+    def slopes(x: Array) -> Array:
+        p = np.exp(x[2])
+        fixed = expit(p * (x[1] - log_batches))  # its share of t^p
+        mixed = fixed * x[1] + (1 - fixed) * log_batches - np.logaddexp(p * x[1], p * log_batches) / p
+        return np.stack([-np.ones_like(fixed), fixed, mixed], axis=1) / sigma[:, None]
+
     rate = float(np.max(log_batches - log_ms))
     lowest, highest = log_batches[0] - np.log(64), log_batches[-1] + np.log(64)
     start = np.clip(rate + log_ms[0], lowest + 0.01, highest - 0.01)  # the first time is mostly its fixed part
     bounds = ([rate - 2, lowest, 0.0], [rate + 10, highest, np.log(WIDEST_OVERLAP)])
-    return least_squares(residuals, [rate, start, 0.3], bounds=bounds, x_scale=1.0)
+    return least_squares(residuals, [rate, start, 0.3], jac=slopes, bounds=bounds)
 
 
 def _shifts(jacobian: Array, noise: Array, x: Array) -> Array:

@@ -44,6 +44,7 @@ def _batching(study: Study, points: list[Line], image_size: int | None) -> dict[
         "starved": len(starved),
         "hungriest": starved[-1] if starved else None,
         "least_hungry": starved[0] if len(starved) > 1 else None,
+        "waiting": _waiting(study.ranked, starved[-1]) if starved else None,
         "launch": _launch(study.ranked, smallest),
     }
 
@@ -56,6 +57,16 @@ def _optimal(study: Study, points: list[Line]) -> list[Line]:
         contender = winner.cell["contender"] if winner else None
         found += [point for point in points if (point["contender"], point["image_size"]) == (contender, size)]
     return found
+
+
+def _waiting(table: pd.DataFrame, point: Line) -> dict[str, float] | None:
+    """Host time to enqueue the smallest batch, and the device's time for it; None where it was not recorded."""
+    cell = table[(table["contender"] == point["contender"]) & (table["image_size"] == point["image_size"])]
+    (line,) = lines(cell[cell["batch_size"] == point["smallest_batch"]])
+    enqueue_ms = pd.to_numeric(line.get("enqueue_ms"))
+    if enqueue_ms is None or pd.isna(enqueue_ms):
+        return None
+    return {"enqueue_ms": float(enqueue_ms), "mean_ms": float(line["mean_ms"])}
 
 
 def _launch(table: pd.DataFrame, batch: int | None) -> dict[str, int] | None:

@@ -86,8 +86,8 @@ def load_bars(table: pd.DataFrame, language: Language, caption: str) -> Figure |
         for name, column in shown.items():
             colour, marker = DOTS[name]
             (handles[name],) = panel.plot(
-                _numbers(part[column]), np.arange(len(part)), linestyle="", marker=marker, markersize=6.5, mew=1.2, color=colour,
-                mfc=colour if marker in "os^" else "none", alpha=0.85, label=names[name], clip_on=False,
+                _numbers(part[column]), np.arange(len(part)), linestyle="", marker=marker, markersize=6.5, mew=1.2,
+                color=colour, mfc=colour if marker in "os^" else "none", alpha=0.85, label=names[name], clip_on=False,
             )  # fmt: skip
         panel.set_xlim(-2, 102)
         panel.set_ylim(-0.7, len(part) - 0.3)

@@ -58,7 +58,8 @@ class Style:
     @property
     def ink(self) -> str:
         """The colour, darker: for text on white."""
-        return to_hex(0.72 * np.array(to_rgb(self.colour)))
+        red, green, blue = to_rgb(self.colour)
+        return to_hex((0.72 * red, 0.72 * green, 0.72 * blue))
 
 
 def styles(table: pd.DataFrame) -> dict[str, Style]:
@@ -200,9 +201,10 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
     """
     if not ends:
         return
+    height_in = axes.get_window_extent().height / axes.figure.dpi
     points = axes.transAxes.inverted().transform(axes.transData.transform([(x, y) for x, y, _, _ in ends]))
     order = np.argsort(points[:, 1], kind="stable")
-    gap = LABEL_PT * 1.25 / 72 / (axes.get_position().height * axes.figure.bbox_inches.height)
+    gap = LABEL_PT * 1.25 / 72 / height_in
     steps = np.arange(len(ends)) * gap
     # the least-squares positions that keep the order and a gap: isotonic regression of what is left without the gaps
     placed = isotonic_regression(points[order, 1] - steps).x

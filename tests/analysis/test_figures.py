@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import warnings
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +15,7 @@ from analysis.cells import build_cells
 from analysis.figures import scaling, tradeoff
 from analysis.figures.draw import FIGURES, save
 from analysis.language import Language
-from analysis.load import load_run
+from analysis.load import Run, load_run
 from analysis.study import Study, judge
 from analysis.summary import summarise
 from tests.analysis import synthetic
@@ -112,9 +113,13 @@ def test_no_baseline_draws_no_speedup() -> None:
     assert scaling.fps_vs_batch(table, ENGLISH, "caption") is not None
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("roofline", "load_bars", "energy_vs_batch")])
+NEEDS_MORE = ("roofline", "load_bars", "energy_vs_batch", "pixels_vs_size")
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if name not in NEEDS_MORE])
 def test_one_size_and_one_batch_still_draw_without_warnings(name: str) -> None:
-    table = summarise(build_cells(synthetic.make_rows(synthetic.CPU[:2], (224,), (8,), count=1)), {})
+    rows = synthetic.make_rows(synthetic.CPU[:2], (224,), (8,), count=1)
+    table = judge(Run("x", Path("x"), rows)).table
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure = FIGURES[name](table, Language("ru"), "цена $ и $")
@@ -131,6 +136,31 @@ def test_files_are_the_same_byte_for_byte(study: Study, tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_pareto_front_of_known_points() -> None:
-    fps, accuracy = np.array([100.0, 90.0, 80.0, 10.0, 100.0]), np.array([80.0, 85.0, 84.0, 90.0, 79.0])
-    assert tradeoff.pareto_front(fps, accuracy) == [0, 1, 3]
+def test_ids_of_two_drawings_can_stand_in_one_page(study: Study, tmp_path: Path) -> None:
+    """Every reference leads to an id of its own file, and no id is in both."""
+    ids = []
+    for name in ("fps_vs_batch", "time_vs_batch"):
+        figure = FIGURES[name](study.table, ENGLISH, "caption")
+        assert figure is not None
+        save(figure, tmp_path / name)
+        svg = (tmp_path / f"{name}.svg").read_text(encoding="utf-8")
+        ids.append(set(re.findall(r' id="([^"]+)"', svg)))
+        assert set(re.findall(r'(?:href="|url\()#([^")]+)', svg)) <= ids[-1]
+    assert not ids[0] & ids[1]
+
+
+def test_every_name_is_readable_at_the_width_of_a_page(crowded: pd.DataFrame) -> None:
+    """At 800 px a point of type is 800 / 72 / width pixels: no text below 10 of them."""
+    for draw in FIGURES.values():
+        figure = draw(crowded, ENGLISH, "caption")
+        assert figure is not None
+        assert min(text.get_fontsize() for text in figure.findobj(Text)) / 72 * 800 / figure.get_figwidth() >= 10
+
+
+def test_saturation_batch_wears_a_ring(study: Study) -> None:
+    figure = scaling.fps_vs_batch(study.table[study.table["backend"] == "pytorch"], ENGLISH, "caption")
+    assert figure is not None
+    rings = [line.get_xdata() for line in figure.axes[0].lines if line.get_markersize() == 9]
+    expected = study.saturation.query("image_size == 224 and contender.str.startswith('pytorch')")
+    expected = expected.sort_values("contender")
+    assert [int(x[0]) for x in rings] == list(expected["saturation_batch"])
