@@ -32,8 +32,14 @@ def _batching(study: Study, points: list[Line], image_size: int | None) -> dict[
     starved = [point for point in several if point["underfed_low"] > 1 + TOLERANCE]
     smallest = min((point["smallest_batch"] for point in several), default=None)
     starved = sorted((p for p in starved if p["smallest_batch"] == smallest), key=lambda p: p["underfed_ratio"])
+    optimal = _optimal(study, several)
+    told = [
+        point for point in optimal if (point["low"], point["high"]) != (point["smallest_batch"], point["largest_batch"])
+    ]
     return {
-        "optimal": _optimal(study, several),
+        "optimal": optimal,
+        "told": told,
+        "hidden": [point["image_size"] for point in optimal if point not in told],
         "size": image_size,
         "fitted": sorted(fitted, key=lambda point: -point["peak_fps"]),
         "unfitted": [point for point in here if point["no_fit"] != ""],

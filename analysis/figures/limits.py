@@ -6,18 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.style import (
-    AXIS_PT,
-    LABEL_PT,
-    LINES,
-    key,
-    label_ends,
-    name_axes,
-    panels,
-    pick_contenders,
-    styles,
-    value_axis,
-)
+from analysis.figures.layout import AXIS_PT, LABEL_PT, key, label_ends, name_axes, panels, value_axis
+from analysis.figures.style import LINES, pick_contenders, styles
 from analysis.language import Language
 from analysis.load_facts import LOADS
 from analysis.words import FIGURE_WORDS, HARDWARE_WORDS
@@ -90,6 +80,7 @@ def load_bars(table: pd.DataFrame, language: Language, caption: str) -> Figure |
                 color=colour, mfc=colour if marker in "os^" else "none", alpha=0.85, label=names[name], clip_on=False,
             )  # fmt: skip
         panel.set_xlim(-2, 102)
+        panel.set_xticks(range(0, 101, 20))
         panel.set_ylim(-0.7, len(part) - 0.3)
         panel.set_yticks(range(len(part)), [looks[contender].label for contender in part["contender"]])
         panel.tick_params(axis="y", length=0, labelsize=LABEL_PT)

@@ -10,16 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import (
-    Style,
-    fixed_ticks,
-    label_ends,
-    name_axes,
-    panels,
-    pick_contenders,
-    styles,
-    value_axis,
-)
+from analysis.figures.layout import fixed_ticks, label_ends, name_axes, panels, value_axis
+from analysis.figures.style import Style, pick_contenders, styles
 from analysis.language import Language
 from analysis.saturation import saturation_batch
 from analysis.stats import CONFIDENCE, RATIO_CONFIDENCE

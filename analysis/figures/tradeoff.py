@@ -13,17 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from scipy.stats import norm
 
-from analysis.figures.style import (
-    Style,
-    colour_of,
-    key,
-    label_ends,
-    name_axes,
-    panels,
-    pick_contenders,
-    styles,
-    value_axis,
-)
+from analysis.figures.layout import key, label_ends, name_axes, panels, value_axis
+from analysis.figures.style import Style, colour_of, pick_contenders, styles
 from analysis.language import Language
 from analysis.names import backend_label
 from analysis.pareto import exceeds, latency_column
