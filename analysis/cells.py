@@ -84,6 +84,12 @@ class Cell:
         """Bootstrap draws of images per second, shape (draws,)."""
         return self.key.batch_size * 1000.0 / self.draws
 
+    def host_draws(self) -> stats.Array:
+        """Bootstrap draws of host_ms, shape (draws,); its samples must exist."""
+        seed = zlib.crc32(f"host {self.rows[0].run_id} {self.key}".encode())
+        rng = np.random.default_rng([SEED, seed])
+        return stats.bootstrap_location(self.boundary("host_ms"), rng, spread=self.spread)
+
 
 def is_again(row: Row) -> bool:
     """Whether a row is a second measurement, made only as a check."""

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from analysis.cells import RANKED
+from analysis import accuracy
+from analysis.accuracy import Accuracy
 from analysis.findings import Line
 from analysis.names import label_of
 from analysis.study import Study
@@ -45,14 +46,6 @@ class SizeChoice:
     best_accuracy: float | None = None
     images: int | None = None
     source: str | None = None
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Share of right answers, 0..1, over `images` images (None: not recorded)."""
-
-    share: float
-    images: int | None
 
 
 def image_sizes(study: Study) -> list[int]:
@@ -109,33 +102,15 @@ def choose_size(study: Study) -> SizeChoice | None:
 
 
 def size_accuracies(study: Study) -> tuple[str | None, dict[int, Accuracy]]:
-    """Accuracy of the fp32 network per measured size, and its source; (None, {}) unless one source knows every size."""
-    sizes = image_sizes(study)
-    validation = {size: found for size in sizes if (found := _recorded(study.run.weights.get(size, {})))}
-    if sizes and len(validation) == len(sizes):
-        return "validation", validation
-    reference = {
-        row.job.image_size: Accuracy(row.parity.accuracy, row.parity.images)
-        for row in study.run.rows
-        if row.job.precision == "fp32" and row.status in RANKED and row.parity and row.parity.accuracy is not None
-    }
-    return ("reference", reference) if sizes and set(sizes) <= set(reference) else (None, {})
+    """Accuracy of the fp32 network per measured size, and its source; see analysis.accuracy."""
+    return accuracy.size_accuracies(study.run, image_sizes(study))
 
 
-def _recorded(record: dict[str, Any]) -> Accuracy | None:
-    """Validation accuracy in a training record; None when it holds none that can be."""
-    share, data = record.get("accuracy"), record.get("data")
-    if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0 <= share <= 1:
-        return None
-    images = data.get("val_images") if isinstance(data, dict) else None
-    return Accuracy(float(share), images if isinstance(images, int) and images > 0 else None)
-
-
-def _below(accuracy: float, best: float, images: int | None) -> bool:
+def _below(share: float, best: float, images: int | None) -> bool:
     if images is None:
-        return accuracy < best
-    error = math.sqrt((accuracy * (1 - accuracy) + best * (1 - best)) / images)
-    return best - accuracy > float(norm.ppf(0.975)) * error
+        return share < best
+    error = math.sqrt((share * (1 - share) + best * (1 - best)) / images)
+    return best - share > float(norm.ppf(0.975)) * error
 
 
 @dataclass(frozen=True)

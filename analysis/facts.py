@@ -11,6 +11,7 @@ from analysis.cells import BASELINE
 from analysis.load_facts import hardware_facts
 from analysis.names import backend_label, label_of
 from analysis.saturation import TOLERANCE
+from analysis.scaling_facts import scaling_facts
 from analysis.study import Study
 
 AUDIT = ("noise_floor_percent", "null_job_ms", "parent_cpu_percent")
@@ -65,6 +66,7 @@ def gather_facts(study: Study, figures: Sequence[str]) -> dict[str, Any]:
         "failures": findings.failures(study),
         "unstable": findings.failures(study, unstable=True),
         "cells": findings.lines(study.table),
+        **scaling_facts(study, choice.image_size if choice else None),
         "accuracies": [{"size": s, "accuracy": a.share} for s, a in sorted(effects.size_accuracies(study)[1].items())],
     }
 

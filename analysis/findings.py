@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import stats
-from analysis.cells import BASELINE, SEED, Cell, Key
+from analysis.cells import BASELINE, Cell, Key
 from analysis.study import Study
 
 Line = dict[str, Any]  # one line of the summary table, by column
@@ -83,7 +82,7 @@ def find_quickest(study: Study, image_size: int) -> Winner | None:
     if table.empty:
         return None
     if pd.to_numeric(table["host_ms"]).notna().all():
-        return _winner(study, table, "host_ms", _host_draws)
+        return _winner(study, table, "host_ms", Cell.host_draws)
     return _winner(study, table, "mean_ms", lambda cell: cell.draws)
 
 
@@ -103,12 +102,6 @@ def accuracy_loss(study: Study, line: Line) -> tuple[float, Line] | None:
         return None
     kept = table[pd.to_numeric(table["accuracy"]) >= reference - 1e-9]
     return loss, lines(kept.sort_values("ms_per_image", kind="stable"))[0]
-
-
-def _host_draws(cell: Cell) -> stats.Array:
-    seed = zlib.crc32(f"host {cell.rows[0].run_id} {cell.key}".encode())
-    rng = np.random.default_rng([SEED, seed])
-    return stats.bootstrap_location(cell.boundary("host_ms"), rng, spread=cell.spread)
 
 
 def _winner(study: Study, table: pd.DataFrame, time: str, time_draws: Callable[[Cell], stats.Array]) -> Winner | None:

@@ -1,20 +1,28 @@
-"""Where more images per batch stop paying: the saturation batch per contender and image size."""
+"""Where more images per batch stop paying: the saturation batch per contender and image size, and a fitted curve."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analysis import stats
 from analysis.cells import Cell, Key
+from analysis.fit import Fit, fit_batches
 from analysis.stats import Array
 
 TOLERANCE = 0.05  # within 5% of the best images per second
 
+FITTED = ("peak_fps", "knee_batch", "plateau_batch", "overlap", "fixed_ms")
+INTERVALS = ("peak", "knee", "plateau")
 COLUMNS = [
-    "contender", "image_size", "batches", "saturation_batch", "low", "high", "reached",
-    "best_batch", "best_fps", "saturation_fps", "smallest_batch", "underfed_ratio",
+    "contender", "image_size", "batches", "saturation_batch", "low", "high", "reached", "best_batch", "best_fps",
+    "saturation_fps", "smallest_batch", "largest_batch", "underfed_ratio", "underfed_low", "underfed_high",
+    "saturation_p99_ms", "best_p99_ms", "p99_ratio", *FITTED, *(f"{name}_{end}" for name in INTERVALS for end in
+    ("low", "high")), "fit_error", "no_fit",
 ]  # fmt: skip
 
 
@@ -28,8 +36,11 @@ def find_saturation(cells: Mapping[Key, Cell]) -> pd.DataFrame:
     """One row per contender and image size with at least one ranked cell; columns as in COLUMNS.
 
     `low` and `high` are the 95% interval of the saturation batch over bootstrap draws. `reached` is False when the
-    largest batch tried is the saturation batch itself: FPS was still growing, or one batch only was tried.
-    `underfed_ratio` is ms per image at the smallest batch over ms per image at the saturation batch.
+    largest batch measured is the saturation batch itself: FPS was still growing, or one batch only was measured.
+    `underfed_ratio` is ms per image at the smallest batch over ms per image at the saturation batch, with its 99%
+    interval; `p99_ratio` the 99th percentile of device_ms at the best batch over that at the saturation batch.
+    `no_fit` says why there is no curve (analysis.fit.NoFit); it is empty where there is one, and `fit_error` is the
+    curve's error as a share.
     """
     groups: dict[tuple[str, int], list[Cell]] = {}
     for key in sorted(cells):
@@ -39,17 +50,19 @@ def find_saturation(cells: Mapping[Key, Cell]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _point(contender: str, size: int, group: list[Cell]) -> dict[str, object]:
+def _point(contender: str, size: int, group: list[Cell]) -> dict[str, Any]:
     batches = np.array([cell.key.batch_size for cell in group])
-    fps = batches * 1000.0 / np.array([cell.mean_ms for cell in group])
+    times = np.array([cell.mean_ms for cell in group])
+    fps = batches * 1000.0 / times
     chosen = int(saturation_batch(batches, fps))
-    at = int(np.flatnonzero(batches == chosen)[0])
+    at, best = int(np.flatnonzero(batches == chosen)[0]), int(np.argmax(fps))
     low = high = chosen
-    draws = np.stack([cell.fps_draws() for cell in group], axis=1)
+    draws = np.stack([cell.draws for cell in group], axis=1)
     if np.all(np.isfinite(draws)):
-        drawn = saturation_batch(batches, draws)
+        drawn = saturation_batch(batches, batches / draws)
         low, high = (int(v) for v in np.quantile(drawn, [0.025, 0.975], method="inverted_cdf"))
-    best = int(np.argmax(fps))
+    underfed = stats.ratio_interval(draws[:, 0] * batches[at], draws[:, at] * batches[0]) if at else (1.0, 1.0)
+    p99 = [float(np.percentile(group[i].samples, 99)) for i in (at, best)]
     return {
         "contender": contender,
         "image_size": size,
@@ -62,5 +75,21 @@ def _point(contender: str, size: int, group: list[Cell]) -> dict[str, object]:
         "best_fps": float(fps[best]),
         "saturation_fps": float(fps[at]),
         "smallest_batch": int(batches[0]),
+        "largest_batch": int(batches[-1]),
         "underfed_ratio": float(fps[at] / fps[0]),
+        "underfed_low": underfed[0],
+        "underfed_high": underfed[1],
+        "saturation_p99_ms": p99[0],
+        "best_p99_ms": p99[1],
+        "p99_ratio": p99[1] / p99[0],
+        **_curve(batches.astype(float), times, draws),
     }
+
+
+def _curve(batches: Array, times: Array, draws: Array) -> dict[str, Any]:
+    found = fit_batches(batches, times, draws, TOLERANCE)
+    if not isinstance(found, Fit):
+        return {"fit_error": found.error, "no_fit": found.reason}
+    values = asdict(found)
+    ends = {f"{name}_{end}": values[name][i] for name in INTERVALS for i, end in enumerate(("low", "high"))}
+    return {**{name: values[name] for name in FITTED}, **ends, "fit_error": found.error, "no_fit": ""}

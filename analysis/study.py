@@ -8,9 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.accuracy import expected_accuracies
 from analysis.cells import Cell, Key, build_cells
 from analysis.hardware import Hardware, find_hardware
 from analysis.load import Run
+from analysis.pareto import with_fronts
 from analysis.saturation import find_saturation
 from analysis.self_check import SelfCheck, find_self_check
 from analysis.summary import summarise
@@ -54,4 +56,5 @@ def judge(run: Run) -> Study:
     accuracy = {size: record.get("accuracy") for size, record in run.weights.items()}
     hardware = find_hardware(run)
     table = summarise(cells, accuracy, hardware)
+    table = with_fronts(table, cells, expected_accuracies(run, table))
     return Study(run, cells, table, find_saturation(cells), find_self_check(run.rows), hardware)

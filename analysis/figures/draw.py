@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -19,12 +20,14 @@ Draw = Callable[[pd.DataFrame, Language, str], Figure | None]
 FIGURES: dict[str, Draw] = {
     "fps_vs_batch": scaling.fps_vs_batch,
     "fps_vs_size": scaling.fps_vs_size,
+    "pixels_vs_size": scaling.pixels_vs_size,
     "speedup_vs_batch": scaling.speedup_vs_batch,
     "speedup_vs_size": scaling.speedup_vs_size,
     "time_vs_batch": scaling.time_vs_batch,
     "latency_vs_throughput": tradeoff.latency_vs_throughput,
     "memory_vs_batch": scaling.memory_vs_batch,
     "accuracy_vs_fps": tradeoff.accuracy_vs_fps,
+    "accuracy_vs_latency": tradeoff.accuracy_vs_latency,
     "roofline": limits.roofline,
     "load_bars": limits.load_bars,
     "energy_vs_batch": scaling.energy_vs_batch,
@@ -53,16 +56,24 @@ def draw_figures(table: pd.DataFrame, origin: Mapping[str, str], folder: Path) -
 
 
 def save(figure: Figure, stem: Path) -> None:
-    """Write `stem`.png and `stem`.svg. The same figure gives the same bytes: no date, fixed ids."""
+    """Write `stem`.png and `stem`.svg. The same figure gives the same bytes: no date, fixed ids.
+
+    Every id in the SVG begins with the file's name, so that several can stand in one HTML page.
+    """
     stem.parent.mkdir(parents=True, exist_ok=True)
+    _write(stem.with_suffix(".png"), _bytes(figure, format="png", dpi=DPI, metadata={"Software": None}))
     with mpl.rc_context({"svg.hashsalt": "analysis"}):
-        _write(stem.with_suffix(".png"), figure, format="png", dpi=DPI, metadata={"Software": None})
-        _write(stem.with_suffix(".svg"), figure, format="svg", metadata={"Date": None, "Creator": None})
+        svg = _bytes(figure, format="svg", metadata={"Date": None, "Creator": None}).decode("utf-8")
+    _write(stem.with_suffix(".svg"), re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{stem.name}-", svg).encode("utf-8"))
 
 
-def _write(path: Path, figure: Figure, **options: object) -> None:
+def _bytes(figure: Figure, **options: object) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, **options)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
     temporary = path.with_suffix(path.suffix + ".part")
-    temporary.write_bytes(buffer.getvalue())
+    temporary.write_bytes(content)
     temporary.replace(path)

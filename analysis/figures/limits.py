@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import LABEL_PT, LINES, label_ends, panels, pick_contenders, styles, value_axis
+from analysis.figures.layout import AXIS_PT, LABEL_PT, key, label_ends, name_axes, panels, value_axis
+from analysis.figures.style import LINES, pick_contenders, styles
 from analysis.language import Language
 from analysis.load_facts import LOADS
 from analysis.words import FIGURE_WORDS, HARDWARE_WORDS
 
-BAR_COLOURS = ("#999999", "#56B4E9", "#0072B2", "#CC79A7", "#D55E00", "#E69F00", "#009E73")
+# Colours of measures, not of approaches; the marker tells them apart without colour.
+DOTS = {
+    "nvml": ("#777777", "|"), "sm": ("#56B4E9", "o"), "tensor": ("#0072B2", "s"), "dram": ("#CC79A7", "^"),
+    "mfu_peak": ("#D55E00", "x"), "mfu_ceiling": ("#B8860B", "+"), "roofline": ("#009E73", "D"),
+}  # fmt: skip
+ROW_IN, NAMES_IN, KEY_COLUMNS = 0.22, 1.9, 4
 Ends = list[tuple[float, float, str, str]]
 
 
@@ -32,7 +37,7 @@ def roofline(table: pd.DataFrame, language: Language, caption: str) -> Figure | 
         for line in here.to_dict("records"):
             style, x, y = looks[line["contender"]], line["flops_per_byte"], line["tflops_per_s"]
             panel.scatter(x, y, s=26, marker=style.marker, color=style.colour, zorder=3)
-            ends.append((x, y, style.label, style.colour))
+            ends.append((x, y, style.label, style.ink))
         ceilings = _ceilings(here)
         intensity = here["flops_per_byte"].to_numpy(float)
         left, right = intensity.min() / 4, intensity.max() * 1.6
@@ -46,9 +51,8 @@ def roofline(table: pd.DataFrame, language: Language, caption: str) -> Figure | 
         value_axis(panel, np.array([*here["tflops_per_s"], left * roof, top], dtype=float), language)
         value_axis(panel, np.array([left, right]), language, axis="x")
         panel.set_xlim(left, right)
-        panel.set_xlabel(words["flops_per_byte"], fontsize=8)
-        panel.set_ylabel(words["tflops_per_s"], fontsize=8)
         label_ends(panel, ends)
+    name_axes(figure, axes, words["flops_per_byte"], words["tflops_per_s"])
     return figure
 
 
@@ -61,30 +65,28 @@ def load_bars(table: pd.DataFrame, language: Language, caption: str) -> Figure |
         return None
     words, names = FIGURE_WORDS[language.code], HARDWARE_WORDS[language.code]
     shown = {name: column for name, column in LOADS.items() if column in best and _numbers(best[column]).notna().any()}
-    sizes = sorted(set(best["image_size"]))
-    titles = [words["size_facet"].format(value=size) for size in sizes]
-    figure, axes = panels(titles, words["load_bars"], f"{caption} · {_notes(table, best, words)}")
-    for panel, size in zip(axes, sizes, strict=True):
-        here = best[best["image_size"] == size].sort_values("fps")
-        height = 0.68 / len(shown)
-        for i, (name, column) in enumerate(shown.items()):
-            at = np.arange(len(here)) + 0.2 - (i + 0.5) * height
-            colour = BAR_COLOURS[list(LOADS).index(name)]
-            panel.barh(at, _numbers(here[column]).fillna(0), height, color=colour, label=names[name])
-        _name_bars(panel, [styles(table)[contender].label for contender in here["contender"]])
-    axes[0].legend(fontsize=LABEL_PT, frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5))
+    groups = {size: part.sort_values("fps") for size, part in best.groupby("image_size", sort=True)}
+    titles = [words["size_facet"].format(value=size) for size in groups]
+    heights = [ROW_IN * (len(part) + 0.6) for part in groups.values()]
+    notes, looks = f"{caption} · {_notes(table, best, words)}", styles(table)
+    rows = -(-len(shown) // KEY_COLUMNS)
+    figure, axes = panels(titles, words["load_bars"], notes, heights=heights, left=NAMES_IN, right=0.3, key_rows=rows)
+    handles = {}
+    for panel, part in zip(axes, groups.values(), strict=True):
+        for name, column in shown.items():
+            colour, marker = DOTS[name]
+            (handles[name],) = panel.plot(
+                _numbers(part[column]), np.arange(len(part)), linestyle="", marker=marker, markersize=6.5, mew=1.2,
+                color=colour, mfc=colour if marker in "os^" else "none", alpha=0.85, label=names[name], clip_on=False,
+            )  # fmt: skip
+        panel.set_xlim(-2, 102)
+        panel.set_xticks(range(0, 101, 20))
+        panel.set_ylim(-0.7, len(part) - 0.3)
+        panel.set_yticks(range(len(part)), [looks[contender].label for contender in part["contender"]])
+        panel.tick_params(axis="y", length=0, labelsize=LABEL_PT)
+    axes[-1].set_xlabel("%", fontsize=AXIS_PT)
+    key(figure, axes[0], list(handles.values()), KEY_COLUMNS)
     return figure
-
-
-def _name_bars(axes: Axes, labels: list[str]) -> None:
-    """Names inside the panel, above each group: the margin is too narrow for them."""
-    axes.set_xlim(0, 105)
-    axes.set_ylim(-0.55, len(labels) - 0.45)
-    axes.set_yticks([])
-    axes.grid(visible=False, axis="y")
-    for i, label in enumerate(labels):
-        axes.text(0.5, i + 0.35, label, fontsize=LABEL_PT, va="center", ha="left")
-    axes.set_xlabel("%", fontsize=8)
 
 
 def _best(table: pd.DataFrame, needed: tuple[str, ...]) -> pd.DataFrame:

@@ -10,18 +10,21 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import Style, fixed_ticks, label_ends, panels, pick_contenders, styles, value_axis
+from analysis.figures.layout import fixed_ticks, label_ends, name_axes, panels, value_axis
+from analysis.figures.style import Style, pick_contenders, styles
 from analysis.language import Language
+from analysis.saturation import saturation_batch
 from analysis.stats import CONFIDENCE, RATIO_CONFIDENCE
 from analysis.words import FIGURE_WORDS
 
 MOST_BATCH_PANELS = 4
+WIDEST_BAR = 2.0  # how far beyond the points, as a ratio, an error bar may stretch the axis
 MEMORY = ("gpu_process_memory_mb", "gpu_memory_mb", "cpu_memory_mb")
 
 
 @dataclass(frozen=True)
 class Plot:
-    """What a figure shows: columns of the summary for x, y, its interval, and the facets."""
+    """What a figure shows: columns of the summary for x, y, its interval, and the facets (empty: one panel)."""
 
     title: str
     x: str
@@ -37,6 +40,18 @@ def fps_vs_size(table: pd.DataFrame, language: Language, caption: str) -> Figure
     return _draw(
         table, Plot("fps_vs_size", "image_size", "fps", "batch_size", "fps_low", "fps_high"), language, caption
     )
+
+
+def pixels_vs_size(table: pd.DataFrame, language: Language, caption: str) -> Figure | None:
+    """Megapixels per second over image size, each contender at its best batch: level under the pixel-count law."""
+    ranked = table[table["ranked"].astype(bool)]
+    if ranked["image_size"].nunique() < 2:
+        return None
+    best = ranked.loc[ranked.groupby(["contender", "image_size"])["fps"].idxmax()].copy()
+    for end in ("", "_low", "_high"):
+        best[f"pixel_rate{end}"] = pd.to_numeric(best[f"fps{end}"]) * best["image_size"] ** 2 / 1e6
+    plot = Plot("pixels_vs_size", "image_size", "pixel_rate", "", "pixel_rate_low", "pixel_rate_high")
+    return _draw(best, plot, language, caption, everything=table)
 
 
 def fps_vs_batch(table: pd.DataFrame, language: Language, caption: str) -> Figure | None:
@@ -89,21 +104,27 @@ def _draw(
         return None
     everyone, shown = set(data["contender"]), pick_contenders(data)
     data = data[data["contender"].isin(shown)]
-    values = _facet_values(data, plot)
-    name = words["size_facet" if plot.facet == "image_size" else "batch_facet"]
+    facets = _facets(data, plot, words)
     hollow = "hollow_tie" if plot.y == "speedup" else "hollow_unstable"
     notes = [words["bars"].format(level=round(100 * _confidence(plot)))] if plot.low else []
+    notes += [words["ring"]] if plot.title == "fps_vs_batch" else []
     notes += [words["fewer"]] if len(shown) < len(everyone) else []
-    figure, axes = panels(
-        [name.format(value=value) for value in values],
-        words[plot.title],
-        " · ".join([caption, *notes, *([words[hollow]] if _hollow(data, plot).any() else [])]),
-    )
+    notes += [words[hollow]] if _hollow(data, plot).any() else []
+    figure, axes = panels(list(facets), words[plot.title], " · ".join([caption, *notes]))
     looks = styles(table if everything is None else everything)
     plot = replace(plot, ticks=tuple(sorted(int(value) for value in set(data[plot.x]))))
-    for panel, value in zip(axes, values, strict=True):
-        _panel(panel, data[data[plot.facet] == value], plot, language, looks)
+    for panel, part in zip(axes, facets.values(), strict=True):
+        _panel(panel, part, plot, language, looks)
+    name_axes(figure, axes, words[plot.x], words[plot.y])
     return figure
+
+
+def _facets(data: pd.DataFrame, plot: Plot, words: dict[str, str]) -> dict[str, pd.DataFrame]:
+    """The data of each panel, by its title; one panel of everything where the plot has no facet."""
+    if not plot.facet:
+        return {words["best_batch"]: data}
+    name = words["size_facet" if plot.facet == "image_size" else "batch_facet"]
+    return {name.format(value=value): data[data[plot.facet] == value] for value in _facet_values(data, plot)}
 
 
 def _confidence(plot: Plot) -> float:
@@ -136,9 +157,11 @@ def _panel(axes: Axes, data: pd.DataFrame, plot: Plot, language: Language, looks
     if plot.title == "fps_vs_size" and len(ticks) > 1:
         ends.append(_pixel_law(axes, data, ticks, words["pixel_law"]))
         shown.append(np.array([ends[-1][1]]))
+    if plot.low and plot.high:  # whole bars, unless they would dwarf the points
+        low, high = (pd.to_numeric(data[end]).to_numpy(float) for end in (plot.low, plot.high))
+        y = data[plot.y].to_numpy(float)
+        shown += [np.maximum(low, y.min() / WIDEST_BAR), np.minimum(high, y.max() * WIDEST_BAR)]
     value_axis(axes, np.concatenate(shown), language)
-    axes.set_xlabel(words[plot.x], fontsize=8)
-    axes.set_ylabel(words[plot.y], fontsize=8)
     label_ends(axes, ends)
 
 
@@ -157,8 +180,11 @@ def _line(
     x_points, y_points = part[plot.x].to_numpy(float), part[plot.y].to_numpy(float)
     for mask, face in ((hollow, "white"), (~hollow, colour)):
         axes.plot(x_points[mask], y_points[mask], linestyle="", marker=marker, markersize=4, color=colour, mfc=face)
+    if plot.title == "fps_vs_batch":
+        at = x_points == saturation_batch(np.sort(x_points), y_points[np.argsort(x_points)])
+        axes.plot(x_points[at], y_points[at], linestyle="", marker="o", markersize=9, color=colour, mfc="none", mew=0.9)
     last = int(np.argmax(x_points))
-    return float(x_points[last]), float(y_points[last]), style.label, colour
+    return float(x_points[last]), float(y_points[last]), style.label, style.ink
 
 
 def _pixel_law(axes: Axes, data: pd.DataFrame, ticks: Sequence[float], label: str) -> tuple[float, float, str, str]:

@@ -1,19 +1,30 @@
-"""What is given up for what: latency against throughput, accuracy against throughput."""
+"""What is given up for what: latency against throughput, accuracy against either."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from scipy.stats import norm
 
-from analysis.figures.style import LABEL_PT, Style, colour_of, label_ends, panels, pick_contenders, styles, value_axis
+from analysis.figures.layout import key, label_ends, name_axes, panels, value_axis
+from analysis.figures.style import Style, colour_of, pick_contenders, styles
 from analysis.language import Language
 from analysis.names import backend_label
+from analysis.pareto import exceeds, latency_column
+from analysis.stats import CONFIDENCE
 from analysis.words import FIGURE_WORDS
 
-SIZE_AREAS = (28, 55, 95, 150)
+MARKER_PT = (4.5, 6.5, 8.5, 10.5)  # diameter by image size
+KEY_COLUMNS = 5
+NAMES_IN = 2.75  # names with their image size
+End = tuple[float, float, str, str]
 
 
 def latency_vs_throughput(table: pd.DataFrame, language: Language, caption: str) -> Figure | None:
@@ -22,7 +33,7 @@ def latency_vs_throughput(table: pd.DataFrame, language: Language, caption: str)
     data = table[table["ranked"].astype(bool)].copy()
     if data.empty:
         return None
-    x = "host_ms" if pd.to_numeric(data["host_ms"]).notna().all() else "mean_ms"
+    x = latency_column(data)
     sizes = sorted(set(data["image_size"]))
     titles = [words["size_facet"].format(value=size) for size in sizes]
     batches = ", ".join(str(batch) for batch in sorted(set(data["batch_size"])))
@@ -37,69 +48,89 @@ def latency_vs_throughput(table: pd.DataFrame, language: Language, caption: str)
         ends = [_curve(panel, part, x, looks[contender]) for contender, part in here.groupby("contender", sort=True)]
         value_axis(panel, here["fps"].to_numpy(float), language)
         value_axis(panel, here[x].to_numpy(float), language, axis="x")
-        panel.set_xlabel(words[x], fontsize=8)
-        panel.set_ylabel(words["fps"], fontsize=8)
         label_ends(panel, ends)
+    name_axes(figure, axes, words[x], words["fps"])
     return figure
 
 
-def _curve(axes: Axes, part: pd.DataFrame, x: str, style: Style) -> tuple[float, float, str, str]:
+def _curve(axes: Axes, part: pd.DataFrame, x: str, style: Style) -> End:
     part = part.sort_values("batch_size")
     xs, ys = (part[c].to_numpy(float) for c in (x, "fps"))
     colour = style.colour
     axes.plot(xs, ys, color=colour, linestyle=style.line, marker=style.marker, markersize=3.5, linewidth=1.1)
-    return float(xs[-1]), float(ys[-1]), style.label, colour
-
-
-def pareto_front(fps: np.ndarray, accuracy: np.ndarray) -> list[int]:
-    """Indices of points that no other point beats in both, by falling FPS."""
-    order = np.lexsort((-accuracy, -fps))
-    front, best = [], -np.inf
-    for i in order:
-        if accuracy[i] > best:
-            front.append(int(i))
-            best = accuracy[i]
-    return front
+    return float(xs[-1]), float(ys[-1]), style.label, style.ink
 
 
 def accuracy_vs_fps(table: pd.DataFrame, language: Language, caption: str) -> Figure | None:
-    """Accuracy over FPS, one point per contender and image size at its best batch; the best trade-offs are named."""
+    """Expected accuracy over FPS, a point per contender and size at its best batch; those that none beats are named."""
+    return _accuracy(table, "fps_front", "fps", language, caption)
+
+
+def accuracy_vs_latency(table: pd.DataFrame, language: Language, caption: str) -> Figure | None:
+    """Expected accuracy over latency, a point per contender and size at its quickest batch; the front is named."""
+    return _accuracy(table, "latency_front", latency_column(table[table["ranked"].astype(bool)]), language, caption)
+
+
+def _accuracy(table: pd.DataFrame, front: str, x: str, language: Language, caption: str) -> Figure | None:
     words = FIGURE_WORDS[language.code]
-    data = table[table["ranked"].astype(bool)].copy()
-    data["accuracy"] = pd.to_numeric(data["accuracy"])
-    data = data[data["accuracy"].notna()]
+    data = table[table[front].notna()].copy()
     if data.empty:
         return None
-    best = data.loc[data.groupby(["contender", "image_size"])["fps"].idxmax()].reset_index(drop=True)
-    figure, (axes,) = panels([words["best_batch"]], words["accuracy_vs_fps"], caption)
-    fps, accuracy = best["fps"].to_numpy(float), best["accuracy"].to_numpy(float) * 100
-    looks, sizes = styles(table), sorted(set(best["image_size"]))
-    for i, point in best.iterrows():
+    data["percent"] = pd.to_numeric(data["expected_accuracy"]) * 100
+    data["bar"] = pd.to_numeric(data["expected_accuracy_error"]) * 100 * norm.ppf(0.5 + CONFIDENCE / 2)
+    best = data[data[front].map(lambda on: on is True).astype(bool)].sort_values(["percent", x])
+    sizes, backends = sorted(set(data["image_size"])), sorted(set(data["backend"]))
+    batch = words["best_batch" if front == "fps_front" else "quickest_batch"]
+    notes = [caption, batch, words["bars"].format(level=round(100 * CONFIDENCE)), words["filled"]]
+    handles = _handles(sizes, backends, words)
+    rows = -(-len(handles) // KEY_COLUMNS)
+    figure, (axes,) = panels(
+        [""], words[f"accuracy_vs_{x if x == 'fps' else 'latency'}"], " · ".join(notes), key_rows=rows, right=NAMES_IN
+    )
+    looks = styles(table)
+    for point in data.drop(best.index).to_dict("records"):
+        _dot(axes, point, x, looks[point["contender"]], sizes, filled=False)
+    points = [{str(name): value for name, value in point.items()} for point in best.to_dict("records")]
+    for point in points:
         style = looks[point["contender"]]
-        area = SIZE_AREAS[min(sizes.index(point["image_size"]), len(SIZE_AREAS) - 1)]
-        axes.scatter(fps[i], accuracy[i], s=area, marker=style.marker, color=style.colour, alpha=0.55, linewidths=0)
-    front = pareto_front(fps, accuracy)
-    axes.step(fps[front], accuracy[front], where="pre", color="#555555", linewidth=1.2, zorder=1)
-    value_axis(axes, fps, language, axis="x")
-    spread = max(1.0, accuracy.max() - accuracy.min())
-    axes.set_ylim(accuracy.min() - 0.15 * spread, accuracy.max() + 0.15 * spread)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: language.number(value, 1)))
-    axes.set_xlabel(words["fps"], fontsize=8)
-    axes.set_ylabel(words["accuracy"], fontsize=8)
-    label_ends(axes, [_named(best.loc[i], fps[i], accuracy[i], looks, words) for i in front])
-    _key(axes, sizes, sorted(set(best["backend"])), words)
+        axes.errorbar(point[x], point["percent"], yerr=point["bar"], ecolor=style.colour, elinewidth=0.9, capsize=2)
+        _dot(axes, point, x, style, sizes, filled=True)
+    value_axis(axes, data[x].to_numpy(float), language, axis="x")
+    low, high = (data["percent"] - data["bar"]).min(), (data["percent"] + data["bar"]).max()
+    axes.set_ylim(low - 1.0, high + 1.0)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: language.number(value, 0)))
+    named = [point for point in points if not any(exceeds(other, point, x) for other in points)]
+    label_ends(axes, [_named(point, x, looks, words) for point in named])
+    name_axes(figure, [axes], words[x], words["accuracy"])
+    key(figure, axes, handles, KEY_COLUMNS)
     return figure
 
 
-def _named(point: pd.Series, fps: float, accuracy: float, looks: dict, words: dict) -> tuple[float, float, str, str]:
-    style = looks[point["contender"]]
-    return fps, accuracy, f"{style.label}, {words['size_facet'].format(value=point['image_size'])}", style.colour
+def _diameter(size: int, sizes: Sequence[int]) -> float:
+    return MARKER_PT[min(list(sizes).index(size), len(MARKER_PT) - 1)]
 
 
-def _key(axes: Axes, sizes: list[int], backends: list[str], words: dict[str, str]) -> None:
-    for backend in backends:
-        axes.scatter([], [], s=SIZE_AREAS[1], marker="s", color=colour_of(backend), label=backend_label(backend))
-    for i, size in enumerate(sizes):
-        area = SIZE_AREAS[min(i, len(SIZE_AREAS) - 1)]
-        axes.scatter([], [], s=area, color="#999999", label=words["size_facet"].format(value=size))
-    axes.legend(fontsize=LABEL_PT, frameon=False, loc="lower left")
+def _dot(axes: Axes, point: dict[str, Any], x: str, style: Style, sizes: list[int], *, filled: bool) -> None:
+    axes.plot(
+        point[x], point["percent"], linestyle="", marker=style.marker, markersize=_diameter(point["image_size"], sizes),
+        color=style.colour, mfc=style.colour if filled else "none", mew=0.9, alpha=1.0 if filled else 0.6,
+    )  # fmt: skip
+
+
+def _named(point: dict[str, Any], x: str, looks: dict[str, Style], words: dict[str, str]) -> End:
+    style, size = looks[point["contender"]], words["size_facet"].format(value=point["image_size"])
+    return float(point[x]), float(np.float64(point["percent"])), f"{style.label}, {size}", style.ink
+
+
+def _handles(sizes: list[int], backends: list[str], words: dict[str, str]) -> list[Line2D]:
+    colours = [
+        Line2D([], [], linestyle="", marker="s", markersize=6, color=colour_of(name), label=backend_label(name))
+        for name in backends
+    ]
+    areas = [
+        Line2D([], [], linestyle="", marker="o", markersize=_diameter(size, sizes), color="#777777", mfc="none",
+               label=words["size_facet"].format(value=size))
+        for size in sizes
+    ]  # fmt: skip
+    return colours + areas

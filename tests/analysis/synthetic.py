@@ -86,13 +86,15 @@ CEILINGS = {
 }  # fmt: skip
 
 
-def study_rows(count: int = 3, batches: tuple[int, ...] = STUDY_BATCHES) -> list[Row]:
+def study_rows(
+    count: int = 3, batches: tuple[int, ...] = STUDY_BATCHES, models: tuple[Model, ...] = STUDY
+) -> list[Row]:
     """A study on an H200-like card: four sizes, every PyTorch and ONNX Runtime contender, with telemetry."""
     return [
         make_row(m, s, b, count=count, device="NVIDIA H200", clock="cuda_events", telemetry=gpu_telemetry(m, s, b),
                  executed={"graph": m.variant in ("graph", "compile", "fused", "tuned")},
                  options={"l2_flush": False}, gpu_memory_mb=200.0 + 14.0 * b * (s / 224) ** 2)
-        for m in STUDY for s in STUDY_SIZES for b in batches
+        for m in models for s in STUDY_SIZES for b in batches
     ]  # fmt: skip
 
 

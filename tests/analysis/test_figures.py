@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import re
 import warnings
-from itertools import pairwise
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,13 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from analysis.cells import build_cells
 from analysis.figures import scaling, tradeoff
 from analysis.figures.draw import FIGURES, save
 from analysis.language import Language
-from analysis.load import load_run
+from analysis.load import Run, load_run
 from analysis.study import Study, judge
 from analysis.summary import summarise
 from tests.analysis import synthetic
@@ -26,9 +28,10 @@ ENGLISH = Language("en")
 
 @pytest.fixture(scope="module")
 def crowded(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """Nineteen contenders, four sizes, eight batches, on a card with telemetry and ceilings."""
+    """Twenty-two contenders, four sizes, eight batches, on a card with telemetry, ceilings and trained weights."""
     folder = tmp_path_factory.mktemp("gpu") / "results" / "study"
-    synthetic.write_run(folder, synthetic.study_rows())
+    tensorrt = tuple(model for model in synthetic.GPU if model.backend in ("torch_trt", "tensorrt_engine"))
+    synthetic.write_run(folder, synthetic.study_rows(models=(*synthetic.STUDY, *tensorrt)))
     synthetic.write_gpu_facts(folder)
     return judge(load_run(folder.parent, "study")).table
 
@@ -46,6 +49,7 @@ def test_one_panel_per_size_and_the_best_of_each_library_and_precision_in_each(
     best = {
         *("PyTorch compile fp32", "PyTorch compile tf32", "PyTorch compile fp16"),
         *("ONNX Runtime tuned fp32", "ONNX Runtime tuned tf32", "ONNX Runtime tuned fp16"),
+        *("Torch-TensorRT fp16", "TensorRT engine fp16", "TensorRT engine int8"),
     }
     assert drawn_labels(figure) == [best] * 4
 
@@ -58,20 +62,26 @@ def test_four_panels_at_most_for_batches_with_the_smallest_and_the_largest(crowd
     assert (titles[0], titles[-1]) == ("batch 1", "batch 1024")
 
 
+@pytest.mark.parametrize("language", [ENGLISH, Language("ru")], ids=["en", "ru"])
 @pytest.mark.parametrize("name", FIGURES)
-def test_no_two_labels_overlap_and_none_is_cut_off(name: str, crowded: pd.DataFrame) -> None:
-    figure = FIGURES[name](crowded, ENGLISH, "caption")
+def test_no_two_labels_overlap_and_none_is_cut_off(name: str, language: Language, crowded: pd.DataFrame) -> None:
+    figure = FIGURES[name](crowded, language, "caption")
     assert figure is not None
     figure.canvas.draw()  # axis labels find their place when they are drawn
     renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     page = figure.bbox
-    for axes in figure.axes:
-        boxes = [Text.get_window_extent(text, renderer) for text in axes.texts]  # without the leader
-        tall = sorted(boxes, key=lambda box: box.y0)
-        assert all(low.y0 + 0.7 * low.height <= high.y0 for low, high in pairwise(tall))
-        for box in [*boxes, axes.yaxis.get_label().get_window_extent(renderer)]:
-            assert box.x0 >= page.x0
-            assert box.x1 <= page.x1
+    texts = [text for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+    boxes = [Text.get_window_extent(text, renderer) for text in texts]  # of an annotation: without its leader
+    for text, box in zip(texts, boxes, strict=True):
+        assert page.x0 <= box.x0, text
+        assert box.x1 <= page.x1, text
+    # lines of text may touch by their ascenders' room, not by their letters
+    letters = [Bbox.from_extents(b.x0, b.y0 + 0.15 * b.height, b.x1, b.y1 - 0.15 * b.height) for b in boxes]
+    assert [
+        (a.get_text(), b.get_text())
+        for (a, x), (b, y) in combinations(zip(texts, letters, strict=True), 2)
+        if x.overlaps(y)
+    ] == []
 
 
 def test_batch_axis_is_logarithmic_with_the_batches_as_ticks(study: Study) -> None:
@@ -112,9 +122,13 @@ def test_no_baseline_draws_no_speedup() -> None:
     assert scaling.fps_vs_batch(table, ENGLISH, "caption") is not None
 
 
-@pytest.mark.parametrize("name", [name for name in FIGURES if name not in ("roofline", "load_bars", "energy_vs_batch")])
+NEEDS_MORE = ("roofline", "load_bars", "energy_vs_batch", "pixels_vs_size")
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if name not in NEEDS_MORE])
 def test_one_size_and_one_batch_still_draw_without_warnings(name: str) -> None:
-    table = summarise(build_cells(synthetic.make_rows(synthetic.CPU[:2], (224,), (8,), count=1)), {})
+    rows = synthetic.make_rows(synthetic.CPU[:2], (224,), (8,), count=1)
+    table = judge(Run("x", Path("x"), rows)).table
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure = FIGURES[name](table, Language("ru"), "цена $ и $")
@@ -131,6 +145,31 @@ def test_files_are_the_same_byte_for_byte(study: Study, tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_pareto_front_of_known_points() -> None:
-    fps, accuracy = np.array([100.0, 90.0, 80.0, 10.0, 100.0]), np.array([80.0, 85.0, 84.0, 90.0, 79.0])
-    assert tradeoff.pareto_front(fps, accuracy) == [0, 1, 3]
+def test_ids_of_two_drawings_can_stand_in_one_page(study: Study, tmp_path: Path) -> None:
+    """Every reference leads to an id of its own file, and no id is in both."""
+    ids = []
+    for name in ("fps_vs_batch", "time_vs_batch"):
+        figure = FIGURES[name](study.table, ENGLISH, "caption")
+        assert figure is not None
+        save(figure, tmp_path / name)
+        svg = (tmp_path / f"{name}.svg").read_text(encoding="utf-8")
+        ids.append(set(re.findall(r' id="([^"]+)"', svg)))
+        assert set(re.findall(r'(?:href="|url\()#([^")]+)', svg)) <= ids[-1]
+    assert not ids[0] & ids[1]
+
+
+def test_every_name_is_readable_at_the_width_of_a_page(crowded: pd.DataFrame) -> None:
+    """At 800 px a point of type is 800 / 72 / width pixels: no text below 10 of them."""
+    for draw in FIGURES.values():
+        figure = draw(crowded, ENGLISH, "caption")
+        assert figure is not None
+        assert min(text.get_fontsize() for text in figure.findobj(Text)) / 72 * 800 / figure.get_figwidth() >= 10
+
+
+def test_saturation_batch_wears_a_ring(study: Study) -> None:
+    figure = scaling.fps_vs_batch(study.table[study.table["backend"] == "pytorch"], ENGLISH, "caption")
+    assert figure is not None
+    rings = [line.get_xdata() for line in figure.axes[0].lines if line.get_markersize() == 9]
+    expected = study.saturation.query("image_size == 224 and contender.str.startswith('pytorch')")
+    expected = expected.sort_values("contender")
+    assert [int(x[0]) for x in rings] == list(expected["saturation_batch"])
