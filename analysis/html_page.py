@@ -86,10 +86,12 @@ def _tables(tokens: Sequence[Token], pattern: str) -> Iterator[Token]:
             heading = _plain(tokens[i + 1])
         elif token.type in ("th_open", "td_open"):
             right = token.attrs.pop("style", "") == "text-align:right"
-            kind = "number" if right else _kind(tokens[i + 1].content)
-            token.attrs.update({"class": kind} if kind else {})
+            kinds = ["number" if right else _kind(tokens[i + 1].content)]
             if token.type == "th_open":
                 token.attrSet("scope", "col")
+                kinds = ["number" if right else "", "" if " " in tokens[i + 1].content else "short"]
+            if any(kinds):
+                token.attrSet("class", " ".join(filter(None, kinds)))
         if token.type == "table_open":
             number += 1
             box = Markup('<div class="table" role="region" tabindex="0" aria-labelledby="table-{}">\n').format(number)
@@ -131,8 +133,9 @@ def _picture(inline: Token) -> Token | None:
 def _drawing(picture: Token, number: int, code: str, folder: Path, numbers: str) -> str:
     path = (folder / str(picture.attrs["src"])).with_suffix(".svg")
     title, words = picture.content, PAGE_WORDS[code]
+    svg = inline_svg(path, f"f{number}", title, DESCRIPTIONS[code].get(path.stem, title))
     return SHELL.get_template("figure.html").render(
-        svg=Markup(inline_svg(path, title, DESCRIPTIONS[code].get(path.stem, title))),  # noqa: S704 - serialised XML
+        svg=Markup(svg),  # noqa: S704 - serialised by an XML library
         title=title,
         label=words["figure"].format(number=number),
         words=words,
