@@ -57,6 +57,7 @@ def gather_facts(study: Study, figures: Sequence[str]) -> dict[str, Any]:
         ],
         "standings": findings.standings(study),
         "best": best,
+        "contest": findings.best_per_library(best, choice.image_size) if choice else [],
         "sizes": sizes,
         "law": {"batch": batch, "lines": effects.size_scaling(study, batch) if batch else []},
         "saturation": [{**line, "label": label_of(line["contender"])} for line in findings.lines(study.saturation)],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,15 @@ def best_per_contender(study: Study) -> list[Line]:
         return []
     best = ranked.loc[ranked.groupby(["image_size", "contender"])["fps"].idxmax()]
     return lines(best.sort_values(["image_size", "fps"], ascending=[True, False], kind="stable"))
+
+
+def best_per_library(best: Sequence[Line], image_size: int) -> list[Line]:
+    """Of `best` (fastest first), each library's first line at `image_size`, and the baseline's."""
+    chosen: list[Line] = []
+    for line in (line for line in best if line["image_size"] == image_size):
+        if line["backend"] not in {found["backend"] for found in chosen} or line["contender"] == "/".join(BASELINE):
+            chosen.append(line)
+    return chosen
 
 
 def find_fastest(study: Study, image_size: int, precision: str | None = None) -> Winner | None:

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 
 from analysis.language import Language
-from analysis.words import FIGURE_WORDS, HARDWARE_WORDS, STATUS_WORDS, VERDICT_WORDS
+from analysis.words import FIGURE_WORDS, HARDWARE_WORDS, STATUS_WORDS, TELEMETRY_WORDS, VERDICT_WORDS
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -23,7 +23,8 @@ class Safe(str):
 
 def escape(text: str) -> str:
     """Text as Markdown that shows exactly this text on one line, also inside a table."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", " ".join(text.split()))
+    text = re.sub(r"([\\`*_{}\[\]<>#|~$&])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"^(\d{0,9})([-+=.)])(?=\s|=|-|$)", r"\1\\\2", text)  # at the start of a line: a list, an underline
 
 
 def _finalize(value: Any) -> str:
@@ -46,6 +47,7 @@ def environment(language: Language) -> jinja2.Environment:
     filters: dict[str, Callable[..., str]] = {
         "number": language.number,
         "times": language.times,
+        "ratio": lambda value: language.times(value).removesuffix("×"),
         "percent": language.percent,
         "plural": language.plural,
         "form": language.plural_form,
@@ -53,7 +55,8 @@ def environment(language: Language) -> jinja2.Environment:
         "verdict": lambda verdict: VERDICT_WORDS[language.code][verdict],
         "limiter": lambda name: HARDWARE_WORDS[language.code][name or "unknown"],
         "load_name": lambda name: HARDWARE_WORDS[language.code][name],
-        "spent": lambda name: HARDWARE_WORDS[language.code].get(name, str(name)),
+        "telemetry_name": lambda name: TELEMETRY_WORDS[language.code][name],
+        "spent": lambda name: HARDWARE_WORDS[language.code].get(name) or escape(str(name)),
         "figure_title": lambda name: FIGURE_WORDS[language.code][name],
         "span": lambda pair: language.interval(*pair),
         "ratio_span": lambda pair: language.ratio_interval(*pair),
@@ -70,8 +73,13 @@ def _safe(function: Callable[..., str]) -> Callable[..., Safe]:
 
 
 def code(value: Any) -> Safe:
-    """Text in backticks; more of them than it holds, and no line ends."""
-    text = " ".join(str(value).split()).replace("|", "\\|")
+    """Text in backticks; more of them than it holds, and no line ends.
+
+    A bar would end a cell of a table, and a backslash before it would show outside of one: such text is only escaped.
+    """
+    text = " ".join(str(value).split())
+    if "|" in text:
+        return Safe(escape(text))
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence, pad = "`" * (longest + 1), " " if longest else ""
     return Safe(f"{fence}{pad}{text}{pad}{fence}")

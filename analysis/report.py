@@ -1,4 +1,4 @@
-"""The report: facts of a study poured into the two templates. No sentence is written here, no number in a template."""
+"""The report: facts of a study poured into the two templates, as Markdown and as HTML. No sentence is written here, no number in a template."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from analysis.facts import gather_facts
+from analysis.html_page import build_page
 from analysis.language import LANGUAGES, Language
 from analysis.markdown import environment, tidy
 from analysis.study import Study
 
 
 def write_report(study: Study, figures: Sequence[str], folder: Path) -> list[Path]:
-    """Write report.en.md and report.ru.md into `folder`; answers their paths."""
+    """Write report.en.md and report.ru.md into `folder`, and the same as HTML; answers their paths.
+
+    The figures named must be in `folder` already: a page holds them whole.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     facts = gather_facts(study, figures)
     paths = []
     for code in LANGUAGES:
-        path = folder / f"report.{code}.md"
-        write_text(path, render(facts, code))
-        paths.append(path)
+        text = render(facts, code)
+        paths += [folder / f"report.{code}.{suffix}" for suffix in ("md", "html")]
+        write_text(paths[-2], text)
+        write_text(paths[-1], build_page(text, code, folder))
     return paths
 
 

@@ -184,8 +184,31 @@ HARDWARE_WORDS: dict[str, dict[str, str]] = {
         "parity": "проверка ответов",
         "warm_up": "прогрев",
         "measuring": "замеры",
-        "load": "ровная нагрузка для телеметрии",
-        "rest": "отдых",
+        "load": "постоянная нагрузка для телеметрии",
+        "rest": "паузы",
         "other": "прочее",
+    },
+}
+
+TELEMETRY_WORDS: dict[str, dict[str, str]] = {
+    "en": {
+        "worker_cpu_percent": "CPU of the process, % of a core",
+        "enqueue_ms": "enqueueing a call, ms",
+        "gpu_process_memory_mb": "GPU memory of the process, MB",
+        "power_w": "power, W",
+        "sm_clock_mhz": "SM clock, MHz",
+        "temperature_c": "temperature, °C",
+        "throttle_reasons": "slowed down by",
+        "tflops_per_s": "TFLOP/s",
+    },
+    "ru": {
+        "worker_cpu_percent": "CPU процесса, % одного ядра",
+        "enqueue_ms": "постановка в очередь, мс",
+        "gpu_process_memory_mb": "память процесса на GPU, МБ",
+        "power_w": "мощность, Вт",
+        "sm_clock_mhz": "частота SM, МГц",
+        "temperature_c": "температура, °C",
+        "throttle_reasons": "что замедляло",
+        "tflops_per_s": "TFLOP/s",
     },
 }

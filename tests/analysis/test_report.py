@@ -24,9 +24,12 @@ def reports(rows: list[Row], **fields: object) -> tuple[str, str]:
     return render(facts, "en"), render(facts, "ru")
 
 
-def placeholders(language: str) -> set[str]:
+PROSE = sorted(path.name.removesuffix(".en.md") for path in TEMPLATES.glob("*.en.md"))
+
+
+def placeholders(name: str, language: str) -> set[str]:
     """Every chain of names and attributes that a template reads, `loop` aside."""
-    tree = environment(Language(language)).parse((TEMPLATES / f"report.{language}.md").read_text(encoding="utf-8"))
+    tree = environment(Language(language)).parse((TEMPLATES / f"{name}.{language}.md").read_text(encoding="utf-8"))
     found = set()
     for node in tree.find_all((nodes.Getattr, nodes.Name)):
         chain, inner = [], node
@@ -38,11 +41,13 @@ def placeholders(language: str) -> set[str]:
     return found
 
 
-def test_both_templates_read_the_same_facts() -> None:
-    assert placeholders("en") == placeholders("ru")
+@pytest.mark.parametrize("name", PROSE)
+def test_both_templates_read_the_same_facts(name: str) -> None:
+    assert placeholders(name, "en") == placeholders(name, "ru")
+    assert placeholders(name, "en")
 
 
-@pytest.mark.parametrize("name", ["report.en", "report.ru", "hardware.en", "hardware.ru"])
+@pytest.mark.parametrize("name", [f"{name}.{language}" for name in PROSE for language in ("en", "ru")])
 def test_templates_hold_no_measured_number(name: str) -> None:
     """Digits in prose: definitions only (1.00, k = 2, 95%, names of networks, precisions and caches)."""
     text = (TEMPLATES / f"{name}.md").read_text(encoding="utf-8")
@@ -165,14 +170,41 @@ def test_escape(raw: str, safe: str) -> None:
     assert escape(raw) == safe
 
 
+@pytest.mark.parametrize(
+    ("raw", "safe"),
+    [
+        ("- x", r"\- x"),
+        ("+", r"\+"),
+        ("1. x", r"1\. x"),
+        ("2) x", r"2\) x"),
+        ("===", r"\==="),
+        ("1.5 x", "1.5 x"),
+        ("-1", "-1"),
+    ],
+)
+def test_a_text_that_starts_a_line_starts_no_list(raw: str, safe: str) -> None:
+    assert escape(raw) == safe
+
+
+def test_code_with_a_bar_is_escaped_text() -> None:
+    """Inside a table a bar needs a backslash that would show outside of one."""
+    assert code("a|b") == r"a\|b"
+
+
+def test_a_stage_that_the_time_sheet_invents_is_escaped() -> None:
+    rows = [synthetic.make_row(EAGER, 224, 1, count=5)]
+    for text in reports(rows, audit={"time_sheet_s": {"wall": 9.0, "<b>x</b>": 9.0}}):
+        assert r"\<b\>x" in text
+
+
 def test_code_fences_are_longer_than_what_they_hold() -> None:
     assert code("a`b``c") == "``` a`b``c ```"
 
 
 def test_report_is_the_same_byte_for_byte(study: Study, tmp_path: Path) -> None:
-    first = [path.read_bytes() for path in write_report(study, ["fps_vs_batch"], tmp_path / "a")]
+    first = [path.read_bytes() for path in write_report(study, [], tmp_path / "a")]
     again = judge(study.run)
-    assert first == [path.read_bytes() for path in write_report(again, ["fps_vs_batch"], tmp_path / "b")]
+    assert first == [path.read_bytes() for path in write_report(again, [], tmp_path / "b")]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +253,7 @@ def gpu_facts(tmp_path_factory: pytest.TempPathFactory) -> dict:
         ("en", ["Is the card loaded to 95%?", "MFU, published peak", "software power cap was", "L2 cache is warm",
                 "three boundaries", "Energy per image", "building and compiling", "Gaps in the GPU telemetry"]),
         ("ru", ["Загружена ли карта на 95 %?", "MFU от пика", "предел мощности действовал", "L2 видеокарты прогрет",
-                "трёх границах", "Энергия на изображение", "сборка и компиляция", "Разрывы в телеметрии"]),
+                "трёх границах", "Энергия на изображение", "сборка и компиляция", "Пропуски в телеметрии"]),
     ],
 )  # fmt: skip
 def test_a_study_on_a_gpu_answers_the_question_of_load(gpu_facts: dict, language: str, sentences: list[str]) -> None:
