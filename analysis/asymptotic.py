@@ -28,9 +28,9 @@ class LocationError:
     freedom: float
 
 
-def location_error(rounds: Sequence[Array], spread: float = stats.PRIOR_SPREAD) -> LocationError:
-    """Error of the mean over rounds of their trimmed means; NaN where one sample is all there is."""
-    means = np.array([stats.trimmed_mean(samples) for samples in rounds])
+def location_error(rounds: Sequence[Array], locations: Sequence[float], spread: float) -> LocationError:
+    """Error of the mean of `locations`, the trimmed means of `rounds`; NaN where one sample is all there is."""
+    means = np.array(locations)
     centre = float(means.mean())
     if sum(samples.size for samples in rounds) < 2:
         return LocationError(centre, float("nan"), float("nan"))

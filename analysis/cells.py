@@ -66,9 +66,14 @@ class Cell:
         return np.concatenate(self.rounds) if self.rounds else np.empty(0)
 
     @cached_property
+    def means(self) -> list[float]:
+        """Trimmed mean of each round, ms."""
+        return [stats.trimmed_mean(samples) for samples in self.rounds]
+
+    @cached_property
     def mean_ms(self) -> float:
         """Mean over rounds of the trimmed mean of device_ms; NaN without samples."""
-        return float(np.mean([stats.trimmed_mean(r) for r in self.rounds])) if self.rounds else float("nan")
+        return float(np.mean(self.means)) if self.rounds else float("nan")
 
     @property
     def interval_ms(self) -> stats.Interval:
@@ -96,7 +101,7 @@ class Cell:
     @cached_property
     def error(self) -> asymptotic.LocationError:
         """Error of the location in closed form; of a ranked cell."""
-        return asymptotic.location_error(self.rounds, self.spread)
+        return asymptotic.location_error(self.rounds, self.means, self.spread)
 
     def boundary(self, name: str) -> list[stats.Array]:
         """Samples of another boundary (see harness.schema.BOUNDARIES), one array per round that has them."""

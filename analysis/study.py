@@ -54,4 +54,4 @@ def judge(run: Run) -> Study:
     accuracy = {size: record.get("accuracy") for size, record in run.weights.items()}
     hardware = find_hardware(run)
     table = summarise(cells, accuracy, hardware)
-    return Study(run, cells, table, find_saturation(cells), find_self_check(run.rows), hardware)
+    return Study(run, cells, table, find_saturation(cells), find_self_check(run.rows, cells), hardware)
