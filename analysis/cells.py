@@ -146,8 +146,11 @@ def _build(rows: list[Row], everyone: list[Row]) -> dict[Key, Cell]:
         grouped.setdefault(_key(row), []).append(row)
     if not grouped:
         return {}
-    common = {"spread": _spread(everyone), "resampled": len(everyone) <= asymptotic.MOST_RESAMPLED}
-    return {key: _cell(key, sorted(grouped[key], key=lambda row: row.job.round), **common) for key in sorted(grouped)}
+    spread, resampled = _spread(everyone), len(everyone) <= asymptotic.MOST_RESAMPLED
+    return {
+        key: _cell(key, sorted(grouped[key], key=lambda row: row.job.round), spread=spread, resampled=resampled)
+        for key in sorted(grouped)
+    }
 
 
 def _key(row: Row) -> Key:

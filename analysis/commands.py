@@ -12,7 +12,7 @@ from rich.table import Table
 
 from analysis.columns import COLUMNS
 from analysis.console import plain_console
-from analysis.figures.draw import draw_figures
+from analysis.drawing import draw_languages
 from analysis.findings import best_per_contender
 from analysis.language import Language
 from analysis.load import InputError, Run
@@ -29,7 +29,7 @@ def write_all(run: Run, log_dir: Path) -> int:
         study = _judged(run)
         write_summary(study, folder)
         status.update("drawing figures")
-        drawn = draw_figures(study.table, origin(study), folder)
+        drawn = draw_languages(study.table, origin(study), folder)
         status.update("writing reports and events")
         reports = write_report(study, drawn, folder)
         events = write_events(study, folder, log_dir)
@@ -40,7 +40,7 @@ def write_all(run: Run, log_dir: Path) -> int:
 def write_figures(run: Run) -> int:
     """The figures alone."""
     study = _judged(run)
-    drawn = draw_figures(study.table, origin(study), run.folder / "report")
+    drawn = draw_languages(study.table, origin(study), run.folder / "report")
     plain_console().print(f"{len(drawn)} figures: {run.folder / 'report' / 'figures'}", markup=False)
     return 0
 

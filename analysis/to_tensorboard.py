@@ -45,8 +45,8 @@ def write_events(study: Study, report_dir: Path, log_dir: Path) -> Path:
         write_file(fresh / _folder_name(str(contender)), items, wall_time)
     for line in pick_jobs(study):
         job = f"{line['image_size']}_px_batch_{line['batch_size']}"
-        items = job_items(line, study.run.run_id, wall_time)
-        write_file(fresh / "jobs" / _folder_name(line["contender"]) / job, items, wall_time)
+        folder = fresh / "jobs" / _folder_name(line["contender"]) / job
+        write_file(folder, job_items(line, study.run.run_id, wall_time), wall_time)
     write_file(fresh / "report", _documents(study, report_dir), wall_time)
     if target.exists():
         _remove_own(target)
