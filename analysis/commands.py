@@ -49,7 +49,7 @@ def write_tensorboard(run: Run, log_dir: Path) -> int:
     """The events alone; figures and the report are embedded when they were written before."""
     events = write_events(_judged(run), run.folder / "report", log_dir)
     plain_console().print(f"TensorBoard: python -m tensorboard.main --logdir {log_dir}", markup=False)
-    plain_console().print(f"Start here: {(events / START_FILE).read_text(encoding='utf-8').strip()}", markup=False)
+    plain_console().print((events / START_FILE).read_text(encoding="utf-8").rstrip(), markup=False)
     return 0
 
 

@@ -1,10 +1,13 @@
-"""What a person sees first in TensorBoard: the address that pins the main charts, and the Custom Scalars layout."""
+"""What a person sees first in TensorBoard: addresses that open on a run's own charts, and the Custom Scalars layout.
+
+TensorBoard's older pages select no run where a folder holds more than 40; a filter in the address leaves few enough.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.custom_scalar import layout_pb2, metadata
@@ -22,13 +25,20 @@ CHARTS = {  # title of a category -> names of scalars, a chart per image size ea
 }
 
 
-def make_address(study: Study) -> str:
-    """Address of the Time Series dashboard with FPS over batch size pinned, and this run's contenders alone shown."""
+def make_addresses(study: Study) -> dict[str, str]:
+    """Address by what is seen there. The first pins FPS over batch size, of this run's contenders alone."""
     sizes = sorted(int(size) for size in set(study.ranked["image_size"]))[:MOST_PINNED]
     pinned = [{"plugin": "scalars", "tag": f"fps_over_batch_size/{size}_px"} for size in sizes]
-    shown = f"^bench/{re.escape(study.run.run_id)}/[^/]+$"
+    folder = f"^bench/{re.escape(study.run.run_id)}/"
+    shown, report = f"{folder}[^/]+$", f"{folder}report$"
     query = {"pinnedCards": json.dumps(pinned, separators=(",", ":")), "runFilter": shown, "smoothing": "0"}
-    return f"{ADDRESS}?{urlencode(query)}#timeseries"
+    return {
+        "Images per second, every approach": f"{ADDRESS}?{urlencode(query)}#timeseries",
+        "The main questions": f"{ADDRESS}#custom_scalars&_smoothingWeight=0&regexInput={quote(shown, safe='')}",
+        "All jobs in a table": f"{ADDRESS}#hparams",
+        "Figures": f"{ADDRESS}#images&regexInput={quote(report, safe='')}",
+        "Report": f"{ADDRESS}#text&regexInput={quote(report, safe='')}",
+    }
 
 
 def make_layout(study: Study) -> Summary:

@@ -15,8 +15,7 @@ from analysis.findings import Line, lines
 from analysis.study import Study
 
 MOST_JOBS = 300  # TensorBoard shows no run by itself where a folder holds more than 500
-CHOSEN = {
-    "run": api_pb2.DATA_TYPE_STRING,
+CHOSEN = {  # five, as many as the page shows by itself
     "backend": api_pb2.DATA_TYPE_STRING,
     "variant": api_pb2.DATA_TYPE_STRING,
     "precision": api_pb2.DATA_TYPE_STRING,
@@ -27,11 +26,11 @@ CHOSEN = {
 OUTCOME = {
     "fps": ("fps",),
     "ms_per_image": ("ms_per_image",),
-    "host_ms": ("host_ms",),
-    "speedup": ("speedup",),
     "mfu_percent": ("mfu_peak_percent", "mfu_ceiling_percent"),
     "accuracy": ("accuracy", "val_accuracy"),
     "memory_mb": ("gpu_process_memory_mb", "gpu_memory_mb", "cpu_memory_mb"),
+    "host_ms": ("host_ms",),
+    "speedup": ("speedup",),
 }
 
 
@@ -61,15 +60,14 @@ def _pick_batches(part: pd.DataFrame, count: int) -> set[Any]:
     return {part["fps"].idxmax(), *(others[::step][: count - 1])}
 
 
-def job_items(line: Line, run_id: str, wall_time: float) -> Iterator[Item]:
+def job_items(line: Line, wall_time: float) -> Iterator[Item]:
     """One line of the table: a session of TensorBoard's, started and ended, and its metrics."""
     started = plugin_data_pb2.SessionStartInfo(start_time_secs=wall_time)
     for name, kind in CHOSEN.items():
-        value = run_id if name == "run" else line[name]
         if kind == api_pb2.DATA_TYPE_STRING:
-            started.hparams[name].string_value = str(value)
+            started.hparams[name].string_value = str(line[name])
         else:
-            started.hparams[name].number_value = float(value)
+            started.hparams[name].number_value = float(line[name])
     ended = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=wall_time)
     start_data = plugin_data_pb2.HParamsPluginData(session_start_info=started)
     yield Item(0, _summary(metadata.SESSION_START_INFO_TAG, start_data))

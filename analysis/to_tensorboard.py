@@ -18,7 +18,7 @@ from tensorboard.plugins.text import summary_v2 as text
 
 from analysis.events import FILE_NAME, Item, image_summary, write_file
 from analysis.findings import best_per_contender
-from analysis.first_view import make_address, make_layout
+from analysis.first_view import make_addresses, make_layout
 from analysis.jobs_table import describe_table, job_items, pick_jobs
 from analysis.study import Study
 from analysis.telemetry_series import read_series, series_items
@@ -32,7 +32,7 @@ MOST_CHARTS = 12  # batch sizes with a chart over image size each
 def write_events(study: Study, report_dir: Path, log_dir: Path) -> Path:
     """Replace <log_dir>/bench/<run-id>/ by this study's events; answers that folder.
 
-    Figures and reports are taken from `report_dir` where they exist. start.txt holds the address of the first view.
+    Figures and reports are taken from `report_dir` where they exist. start.txt says where to look first.
     """
     target = log_dir / "bench" / study.run.run_id
     fresh = target.with_name(target.name + ".part")
@@ -46,7 +46,7 @@ def write_events(study: Study, report_dir: Path, log_dir: Path) -> Path:
     for line in pick_jobs(study):
         job = f"{line['image_size']}_px_batch_{line['batch_size']}"
         folder = fresh / "jobs" / _folder_name(line["contender"]) / job
-        write_file(folder, job_items(line, study.run.run_id, wall_time), wall_time)
+        write_file(folder, job_items(line, wall_time), wall_time)
     write_file(fresh / "report", _documents(study, report_dir), wall_time)
     if target.exists():
         _remove_own(target)
@@ -55,7 +55,8 @@ def write_events(study: Study, report_dir: Path, log_dir: Path) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         path.replace(place)
     shutil.rmtree(fresh)
-    (target / START_FILE).write_text(make_address(study) + "\n", encoding="utf-8")
+    addresses = [f"{what}: {address}\n" for what, address in make_addresses(study).items()]
+    (target / START_FILE).write_text("".join(addresses), encoding="utf-8")
     return target
 
 

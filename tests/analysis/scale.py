@@ -8,8 +8,8 @@ Makes a synthetic run of a GPU study, then runs `python -m analysis report` on i
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +19,7 @@ from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from tests.analysis import synthetic
 
@@ -67,6 +68,17 @@ def write_run(folder: Path, rows: int, rounds: int) -> Path:
     return path
 
 
+def watch_memory_mb(process: psutil.Popen) -> float:
+    """Wait for a process; answers the highest sum of resident memory of it and its children, MB, a look each 0.1 s."""
+    peak = 0.0
+    while process.poll() is None:
+        with contextlib.suppress(psutil.Error):
+            family = [process, *process.children(recursive=True)]
+            peak = max(peak, sum(each.memory_info().rss for each in family) / 1e6)
+        time.sleep(0.1)
+    return peak
+
+
 def main() -> int:
     """Print size of the rows, wall clock and peak resident memory of the report."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
@@ -82,12 +94,12 @@ def main() -> int:
         arguments = ["report", "--results_dir", folder / "results", "--log_dir", folder / "logs"]
         command = [sys.executable, "-m", "analysis", *map(str, arguments)]
         start = time.perf_counter()
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
+        process = psutil.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        peak_mb = watch_memory_mb(process)
         wall_s = time.perf_counter() - start
-        peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
         size_mb = sum(file.stat().st_size for file in (run / "report").rglob("*") if file.is_file()) / 1e6
         print(f"report: {wall_s:.1f} s, peak {peak_mb:.0f} MB resident; its files {size_mb:.0f} MB")
-    return done.returncode
+    return int(process.returncode)
 
 
 if __name__ == "__main__":
