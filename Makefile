@@ -45,7 +45,8 @@ bench: $(REPORT)  ## Everything that is missing or stale: set-up, training, expo
 report: $(SETUP)  ## Write the report of run RUN again from its rows
 	$(PY) -m analysis report --run_id $(RUN)
 
-tensorboard: $(SETUP)  ## Open training curves and benchmark results in TensorBoard
+tensorboard: $(SETUP)  ## Serve benchmark results and training curves in TensorBoard; prints where to look first
+	@cat lightning_logs/bench/*/start.txt 2>/dev/null; true
 	$(VENV)/bin/tensorboard --logdir lightning_logs
 
 test: $(DEV)  ## Run the test suite

@@ -1,4 +1,4 @@
-"""`python -m analysis report | figures | tensorboard | compare | spread | recommend`: judge what `harness` measured.
+"""`python -m analysis COMMAND` (see --help): judge what `harness` measured.
 
 Heavy libraries are imported inside the commands, so that `--help` and errors are quick.
 """
@@ -119,10 +119,55 @@ def spread(runs: list[str], limit: str = "2%", results_dir: Path = Path("results
     return 0
 
 
+def export(
+    run_id: str | None = None,
+    results_dir: Path = Path("results"),
+    format: str = "parquet",
+    output: Path | None = None,
+) -> int:
+    """Write the rows of a run and their samples as tables for other tools; columns: docs/data.md.
+
+    Args:
+        run_id: Folder name of the run under results_dir; the newest run when left out.
+        results_dir: Folder of runs.
+        format: parquet or csv.
+        output: Folder for rows.<format> and samples.<format>; left out, <results_dir>/<run_id>/tables/.
+    """
+    run = load_run(results_dir, run_id)
+    from analysis.to_tables import write_tables  # noqa: PLC0415 - keeps --help quick
+
+    for path in write_tables(run, format, output or run.folder / "tables"):
+        print(path)
+    return 0
+
+
+def log(
+    to: str = "csv",
+    run_id: str | None = None,
+    results_dir: Path = Path("results"),
+    weights_dir: Path = Path("weights"),
+    log_dir: Path = Path("lightning_logs/tracked"),
+) -> int:
+    """Log a run to an experiment tracker through Lightning's loggers: one tracked run per contender, steps are batches.
+
+    Args:
+        to: csv, mlflow or wandb; the last two when they are installed, set up by their own environment variables.
+        run_id: Folder name of the run under results_dir; the newest run when left out.
+        results_dir: Folder of runs.
+        weights_dir: Folder with best_resnet18_<size>.json, for accuracy per image size.
+        log_dir: Folder for what the logger writes on this machine.
+    """
+    run = load_run(results_dir, run_id, weights_dir)
+    from analysis.commands import write_log  # noqa: PLC0415 - keeps --help and errors quick
+
+    return write_log(run, to, log_dir)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; answers its exit status. Bad input is one line on stderr and 2."""
     judging = {"report": report, "figures": figures, "tensorboard": tensorboard}
-    commands: Any = {**judging, "compare": compare, "spread": spread, "recommend": recommend}
+    others = {"compare": compare, "spread": spread, "recommend": recommend, "export": export, "log": log}
+    commands: Any = {**judging, **others}
     try:
         return int(auto_cli(commands, args=arguments, parser_class=OneLineParser, prog="python -m analysis"))
     except (InputError, OSError) as error:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
-from analysis import stats
+from analysis import asymptotic, stats
 from harness.schema import AGAIN, Row
 
 BASELINE = ("pytorch", "eager", "fp32")
@@ -38,8 +39,9 @@ class Key:
 
 @dataclass(frozen=True)
 class Cell:
-    """All rounds of one cell. `rounds` are device_ms samples per usable round; `draws` the bootstrap of the location.
+    """All rounds of one cell. `rounds` are device_ms samples per usable round.
 
+    `resampled`: whether errors come from the bootstrap; a run of thousands of rounds gets its limit, see asymptotic.
     `spread` is the run's standard deviation between processes, as a share of the time; see stats.process_spread.
     `status` is `ok` only when every round was; a cell with usable and failed rounds is `unstable`; a parity failure in
     any round fails the cell.
@@ -50,8 +52,8 @@ class Cell:
     status: str
     reason: str
     rounds: list[stats.Array] = field(default_factory=list)
-    draws: stats.Array = field(default_factory=lambda: np.empty(0))
     spread: float = stats.PRIOR_SPREAD
+    resampled: bool = True
 
     @property
     def ranked(self) -> bool:
@@ -63,17 +65,43 @@ class Cell:
         """device_ms of all usable rounds, shape (n,)."""
         return np.concatenate(self.rounds) if self.rounds else np.empty(0)
 
-    @property
+    @cached_property
+    def means(self) -> list[float]:
+        """Trimmed mean of each round, ms."""
+        return [stats.trimmed_mean(samples) for samples in self.rounds]
+
+    @cached_property
     def mean_ms(self) -> float:
         """Mean over rounds of the trimmed mean of device_ms; NaN without samples."""
-        return float(np.mean([stats.trimmed_mean(r) for r in self.rounds])) if self.rounds else float("nan")
+        return float(np.mean(self.means)) if self.rounds else float("nan")
 
     @property
     def interval_ms(self) -> stats.Interval:
         """95% interval of mean_ms: Tukey-McLaughlin for one round, resampled rounds for several."""
         if len(self.rounds) == 1:
             return stats.trimmed_mean_interval(self.rounds[0])
-        return stats.percentile_interval(self.draws)
+        return stats.percentile_interval(self.draws) if self.resampled else asymptotic.location_interval(self.error)
+
+    @property
+    def draws(self) -> stats.Array:
+        """Draws of the location, shape (draws,), always the same for the same rows; empty for a cell without a rank."""
+        if not self.rounds:
+            return np.empty(0)
+        return self._bootstrap if self.resampled else asymptotic.draw_locations(self.error, self._rng)
+
+    @property
+    def _rng(self) -> np.random.Generator:
+        row = self.rows[0]  # two runs must not share their draws
+        return np.random.default_rng([SEED, zlib.crc32(f"{row.run_id} {row.job.variant} {self.key}".encode())])
+
+    @cached_property
+    def _bootstrap(self) -> stats.Array:
+        return stats.bootstrap_location(self.rounds, self._rng, spread=self.spread)
+
+    @cached_property
+    def error(self) -> asymptotic.LocationError:
+        """Error of the location in closed form; of a ranked cell."""
+        return asymptotic.location_error(self.rounds, self.means, self.spread)
 
     def boundary(self, name: str) -> list[stats.Array]:
         """Samples of another boundary (see harness.schema.BOUNDARIES), one array per round that has them."""
@@ -91,6 +119,13 @@ class Cell:
         return stats.bootstrap_location(self.boundary("host_ms"), rng, spread=self.spread)
 
 
+def ratio_interval(numerator: Cell, denominator: Cell) -> stats.Interval:
+    """99% interval of the ratio of two cells' times, independent of each other; NaN when nothing tells an error."""
+    if numerator.resampled and denominator.resampled:
+        return stats.ratio_interval(numerator.draws, denominator.draws)
+    return asymptotic.ratio_interval(numerator.error, denominator.error)
+
+
 def is_again(row: Row) -> bool:
     """Whether a row is a second measurement, made only as a check."""
     return row.job.variant.endswith(AGAIN)
@@ -102,20 +137,26 @@ def build_cells(rows: Iterable[Row]) -> dict[Key, Cell]:
     Second measurements of the self-check tell how far processes differ; they are no cells, see build_again_cells.
     """
     rows = list(rows)
-    return _build([row for row in rows if not is_again(row)], _spread(rows))
+    return _build([row for row in rows if not is_again(row)], rows)
 
 
 def build_again_cells(rows: Iterable[Row]) -> dict[Key, Cell]:
     """The cells of the self-check's second measurements, each under the key of the first."""
     rows = list(rows)
-    return _build([row for row in rows if is_again(row)], _spread(rows))
+    return _build([row for row in rows if is_again(row)], rows)
 
 
-def _build(rows: list[Row], spread: float) -> dict[Key, Cell]:
+def _build(rows: list[Row], everyone: list[Row]) -> dict[Key, Cell]:
     grouped: dict[Key, list[Row]] = {}
     for row in rows:
         grouped.setdefault(_key(row), []).append(row)
-    return {key: _cell(key, sorted(grouped[key], key=lambda row: row.job.round), spread) for key in sorted(grouped)}
+    if not grouped:
+        return {}
+    spread, resampled = _spread(everyone), len(everyone) <= asymptotic.MOST_RESAMPLED
+    return {
+        key: _cell(key, sorted(grouped[key], key=lambda row: row.job.round), spread=spread, resampled=resampled)
+        for key in sorted(grouped)
+    }
 
 
 def _key(row: Row) -> Key:
@@ -133,14 +174,12 @@ def _spread(rows: list[Row]) -> float:
     return stats.process_spread(np.array(each) for each in times.values())
 
 
-def _cell(key: Key, rows: list[Row], spread: float) -> Cell:
+def _cell(key: Key, rows: list[Row], *, spread: float, resampled: bool) -> Cell:
     status, reason = _status(rows)
-    rounds = [np.asarray(row.samples["device_ms"], dtype=float) for row in rows if row.status in RANKED]
     if status not in RANKED:
         return Cell(key, rows, status, reason)
-    seed = zlib.crc32(f"{rows[0].run_id} {rows[0].job.variant} {key}".encode())  # two runs must not share their draws
-    rng = np.random.default_rng([SEED, seed])
-    return Cell(key, rows, status, reason, rounds, stats.bootstrap_location(rounds, rng, spread=spread), spread)
+    rounds = [np.asarray(row.samples["device_ms"], dtype=float) for row in rows if row.status in RANKED]
+    return Cell(key, rows, status, reason, rounds, spread, resampled)
 
 
 def _status(rows: list[Row]) -> tuple[str, str]:

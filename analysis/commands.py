@@ -12,13 +12,14 @@ from rich.table import Table
 
 from analysis.columns import COLUMNS
 from analysis.console import plain_console
-from analysis.figures.draw import draw_figures
+from analysis.drawing import draw_languages
 from analysis.findings import best_per_contender
 from analysis.language import Language
 from analysis.load import InputError, Run
 from analysis.report import write_report, write_text
 from analysis.study import Study, judge
-from analysis.to_tensorboard import write_events
+from analysis.to_logger import log_study, make_logger
+from analysis.to_tensorboard import START_FILE, write_events
 
 
 def write_all(run: Run, log_dir: Path) -> int:
@@ -28,7 +29,7 @@ def write_all(run: Run, log_dir: Path) -> int:
         study = _judged(run)
         write_summary(study, folder)
         status.update("drawing figures")
-        drawn = draw_figures(study.table, origin(study), folder)
+        drawn = draw_languages(study.table, origin(study), folder)
         status.update("writing reports and events")
         reports = write_report(study, drawn, folder)
         events = write_events(study, folder, log_dir)
@@ -39,7 +40,7 @@ def write_all(run: Run, log_dir: Path) -> int:
 def write_figures(run: Run) -> int:
     """The figures alone."""
     study = _judged(run)
-    drawn = draw_figures(study.table, origin(study), run.folder / "report")
+    drawn = draw_languages(study.table, origin(study), run.folder / "report")
     plain_console().print(f"{len(drawn)} figures: {run.folder / 'report' / 'figures'}", markup=False)
     return 0
 
@@ -47,7 +48,16 @@ def write_figures(run: Run) -> int:
 def write_tensorboard(run: Run, log_dir: Path) -> int:
     """The events alone; figures and the report are embedded when they were written before."""
     events = write_events(_judged(run), run.folder / "report", log_dir)
-    plain_console().print(f"TensorBoard: python -m tensorboard.main --logdir {events}", markup=False)
+    plain_console().print(f"TensorBoard: python -m tensorboard.main --logdir {log_dir}", markup=False)
+    plain_console().print((events / START_FILE).read_text(encoding="utf-8").rstrip(), markup=False)
+    return 0
+
+
+def write_log(run: Run, to: str, log_dir: Path) -> int:
+    """The study into an experiment tracker."""
+    study = _judged(run)
+    count = log_study(study, lambda contender: make_logger(to, study, contender, log_dir))
+    plain_console().print(f"{count} contenders logged to {to}", markup=False)
     return 0
 
 

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from analysis import stats
-from analysis.cells import Cell, Key, build_cells
+from analysis.cells import Cell, Key, build_cells, ratio_interval
 from analysis.console import plain_console
 from analysis.language import Language
 from analysis.load import InputError, Run
@@ -74,7 +74,7 @@ def _compare(
     reason = _difference(first, second, machines)
     if reason:
         return Comparison(key, "not comparable", reason)
-    low, high = stats.ratio_interval(second.draws, first.draws)
+    low, high = ratio_interval(second, first)
     ratio = second.mean_ms / first.mean_ms
     verdict = {"faster": "slower", "slower": "faster"}.get(v := stats.verdict((low, high)), v)
     return Comparison(key, verdict, "", ratio, (low, high), regression=low > 1 + limit)

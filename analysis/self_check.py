@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from analysis import stats
-from analysis.cells import Cell, build_again_cells, build_cells
+from analysis.cells import Cell, Key, build_again_cells, build_cells
 from harness.schema import Row
 
 
@@ -26,10 +26,10 @@ class SelfCheck:
     noise_floor_percent: float
 
 
-def find_self_check(rows: Iterable[Row]) -> SelfCheck | None:
-    """Compare every cell measured twice; None when there is none."""
+def find_self_check(rows: Iterable[Row], cells: Mapping[Key, Cell] | None = None) -> SelfCheck | None:
+    """Compare every cell measured twice; None when there is none. `cells`: those of the rows, where they are known."""
     rows = list(rows)
-    cells = build_cells(rows)
+    cells = build_cells(rows) if cells is None else cells
     pairs = [(cells[key], again) for key, again in build_again_cells(rows).items() if key in cells]
     pairs = [(first, again) for first, again in pairs if first.ranked and again.ranked]
     if not pairs:

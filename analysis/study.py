@@ -57,4 +57,4 @@ def judge(run: Run) -> Study:
     hardware = find_hardware(run)
     table = summarise(cells, accuracy, hardware)
     table = with_fronts(table, cells, expected_accuracies(run, table))
-    return Study(run, cells, table, find_saturation(cells), find_self_check(run.rows), hardware)
+    return Study(run, cells, table, find_saturation(cells), find_self_check(run.rows, cells), hardware)

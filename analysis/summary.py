@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import stats
-from analysis.cells import BASELINE, Cell, Key
+from analysis.cells import BASELINE, Cell, Key, ratio_interval
 from analysis.columns import COLUMNS
 from analysis.hardware import Hardware
 from analysis.names import contender_label
@@ -95,7 +95,7 @@ def _ratio(cell: Cell, cells: Mapping[Key, Cell]) -> dict[str, Any]:
         return {"verdict": ""}
     if base is cell:
         return {"speedup": 1.0, "speedup_low": 1.0, "speedup_high": 1.0, "verdict": "baseline"}
-    low, high = stats.ratio_interval(base.draws, cell.draws)
+    low, high = ratio_interval(base, cell)
     ratio = base.mean_ms / cell.mean_ms
     return {"speedup": ratio, "speedup_low": low, "speedup_high": high, "verdict": stats.verdict((low, high))}
 

@@ -46,6 +46,13 @@ def build_parser() -> ArgumentParser:
         help="If --run_id exists: continue it when its config, weights and exports are unchanged, else set it aside "
         "under another name and start anew. Used by `make bench`.",
     )
+    parser.add_argument(
+        "--profile",
+        type=list[str],
+        default=[],
+        help="Jobs to trace once all are timed, each `backend/variant/precision/image_size/batch_size`, e.g. "
+        "`[pytorch/eager/fp32/224/8]`; also with --resume. Traces go to <run>/profiles/, in Chrome's format.",
+    )
     parser.add_argument("--weights_dir", type=Path, default=Path("weights"), help="Folder with weights and exports.")
     parser.add_argument("--results_dir", type=Path, default=Path("results"), help="Folder that gets the run's folder.")
     return parser
@@ -64,6 +71,7 @@ def main() -> int:
                 continue_or_replace=args.continue_or_replace,
                 weights_dir=args.weights_dir,
                 results_dir=args.results_dir,
+                profile=tuple(args.profile),
             )
         )
     except ValueError as error:

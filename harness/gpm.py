@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from itertools import pairwise
 from typing import Any
 
 from harness.nvml import Gpu
@@ -51,14 +52,34 @@ class GpmRing:
 
     def activity(self, begin_s: float, end_s: float) -> dict[str, float]:
         """METRICS in % between the first and the last state of the interval; {} when they are too close together."""
-        inside = [(at_s, state) for at_s, state in self.states if begin_s <= at_s <= end_s]
-        if not inside or inside[-1][0] - inside[0][0] <= MIN_WINDOW_S:
+        inside = self._inside(begin_s, end_s)
+        return self._between(inside[0], inside[-1]) if inside else {}
+
+    def series(self, begin_s: float, end_s: float) -> dict[str, list[float]]:
+        """METRICS in % between each two states of the interval that follow one another; `gpm_at_s` is the later one's.
+
+        Times count from `begin_s`. A metric that any pair lacks is absent.
+        """
+        inside = self._inside(begin_s, end_s)
+        found = [(later[0] - begin_s, self._between(earlier, later)) for earlier, later in pairwise(inside)]
+        found = [(at_s, values) for at_s, values in found if values]
+        if not found:
+            return {}
+        names = [name for name in METRICS if all(name in values for _, values in found)]
+        columns = {name: [round(values[name], 1) for _, values in found] for name in names}
+        return {"gpm_at_s": [round(at_s, 3) for at_s, _ in found], **columns}
+
+    def _inside(self, begin_s: float, end_s: float) -> list[tuple[float, Any]]:
+        return [(at_s, state) for at_s, state in self.states if begin_s <= at_s <= end_s]
+
+    def _between(self, first: tuple[float, Any], last: tuple[float, Any]) -> dict[str, float]:
+        if last[0] - first[0] <= MIN_WINDOW_S:
             return {}
         nvml = self.gpu.nvml
         request = nvml.c_nvmlGpmMetricsGet_t()
         request.version = nvml.NVML_GPM_METRICS_GET_VERSION
         request.numMetrics = len(METRICS)
-        request.sample1, request.sample2 = inside[0][1], inside[-1][1]
+        request.sample1, request.sample2 = first[1], last[1]
         for index, number in enumerate(METRICS.values()):
             request.metrics[index].metricId = number
         try:

@@ -12,6 +12,7 @@ import numpy as np
 from harness.nvml import CLOCK_REASONS, name_clock_reasons
 
 ENERGY_WINDOW_S = 2.0  # the energy counter advances about every 0.1 s
+MOST_POINTS = 600  # of a job's time series: a minute at the sampling period
 SLOWDOWNS = {CLOCK_REASONS[bit] for bit in (0x8, 0x20, 0x40, 0x80)}
 MEANS = {
     "gpu_utilization_percent": "utilization_percent",
@@ -55,6 +56,24 @@ def summarise_state(samples: list[Sample]) -> dict[str, Any]:
         bits = int(np.bitwise_or.reduce(np.array(reasons, dtype=np.uint64)))
         found["throttle_reasons"] = ",".join(name_clock_reasons(bits))
     return found
+
+
+def make_series(samples: list[Sample], begin_s: float) -> dict[str, list[float | None]]:
+    """The samples as columns: `at_s` counts from `begin_s`, the others are MEANS and temperature_c, used_mb.
+
+    At most MOST_POINTS of them, evenly spaced, the first and the last among them. A reading that was not to be had is
+    None; a column without any is absent.
+    """
+    if len(samples) > MOST_POINTS:
+        samples = [samples[i] for i in np.linspace(0, len(samples) - 1, MOST_POINTS).round().astype(int)]
+    named = {**MEANS, "temperature_c": "temperature_c", "gpu_memory_used_mb": "used_mb"}
+    columns = {key: [_rounded(getattr(sample, name)) for sample in samples] for key, name in named.items()}
+    known = {key: values for key, values in columns.items() if any(value is not None for value in values)}
+    return {"at_s": [round(sample.at_s - begin_s, 3) for sample in samples], **known} if known else {}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
 
 
 def summarise_processes(

@@ -26,6 +26,7 @@ from harness.store import ResultsLock, RunFolder, StoreError
 from harness.sweep import Sweep
 from harness.telemetry import Telemetry
 from harness.time_sheet import TimeSheet
+from harness.traces import find_profiled, keep_traces
 
 INTERRUPTED = 130
 
@@ -40,6 +41,7 @@ class Request:
     continue_or_replace: bool
     weights_dir: Path
     results_dir: Path
+    profile: tuple[str, ...] = ()
 
 
 def run(request: Request) -> int:
@@ -50,6 +52,7 @@ def run(request: Request) -> int:
     folder, config = find_folder(request)
     machine = describe_machine(config.device)
     models = find_models(request.weights_dir, config.image_sizes)
+    find_profiled(request.profile, plan_groups(config, list(models)))
     lock = ResultsLock(request.results_dir)
     try:
         load = observe_load(machine["kind"])
@@ -114,7 +117,8 @@ def measure(
 ) -> int:
     """Measure what has no row yet; returns the exit status."""
     done = {row.job for row in folder.read_rows()}
-    groups = drop_done(plan_groups(config, list(models)), done)
+    planned = list(plan_groups(config, list(models)))
+    groups = drop_done(iter(planned), done)
     threads = config.threads or machine["cpu"]["usable_cores"]
     left = sum(len(group.jobs) for group in groups)
     print(f"Run {folder.run_id} on {machine['device']}, {threads} threads: {left} jobs to measure, {len(done)} done.")
@@ -137,6 +141,7 @@ def measure(
         command = make_resume_command(request, folder)
         print(f"Interrupted; {progress.count} of {progress.total} rows are kept. Continue: {command}")
         return INTERRUPTED
+    keep_traces(find_profiled(request.profile, planned), folder.path / "profiles", sweep.keep_trace)
     print(f"Rows: {folder.rows_path}")
     return 0
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SCHEMA_VERSION = 1
@@ -140,7 +140,8 @@ class Row:
         _require(self.status == "ok" or bool(self.reason), f"reason: a row with status {self.status} needs one")
         for name, values in self.samples.items():
             _require(name in BOUNDARIES, f"samples: unknown boundary {name!r}")
-            _require(all(math.isfinite(v) and v > 0 for v in values), f"samples.{name}: a value is not positive")
+            positive = all(map(math.isfinite, values)) and min(values, default=1.0) > 0
+            _require(positive, f"samples.{name}: a value is not positive")
         if self.status in ("ok", "unstable"):
             _require(bool(self.samples.get("device_ms")), f"samples.device_ms: empty in a row that is {self.status}")
         for name, other in self.same_as.items():
@@ -169,7 +170,7 @@ class Row:
         _require(isinstance(values, dict), "not a JSON object")
         version = values.get("schema_version")
         _require(version == SCHEMA_VERSION, f"schema_version: {version!r}; this program reads version {SCHEMA_VERSION}")
-        unknown = set(values) - {f.name for f in fields(cls)}
+        unknown = values.keys() - cls.__dataclass_fields__.keys()
         _require(not unknown, f"unknown fields: {', '.join(sorted(unknown))}")
         parity = values.get("parity")
         try:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from harness.schema import Row, SchemaError, read_rows
+from harness.schema import Job, Row, SchemaError, read_rows
 
 
 class StoreError(ValueError):
@@ -51,7 +53,7 @@ class ResultsLock:
 
 
 class RunFolder:
-    """results/<run-id>/ with rows.jsonl, config.yaml, machine.json and logs/."""
+    """results/<run-id>/ with rows.jsonl, telemetry.jsonl, config.yaml, machine.json and logs/."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -121,6 +123,16 @@ class RunFolder:
                     f"{self.rows_path}: cannot write ({error.strerror}); all earlier rows are kept. "
                     f"Make space, then --resume {self.run_id}"
                 ) from None
+
+    def append_telemetry(self, job: Job, series: dict[str, Any]) -> None:
+        """Add one job's time series to telemetry.jsonl; an empty one leaves nothing.
+
+        A disk too full for it is left to `append`, which the job's row meets next.
+        """
+        if series:
+            line = json.dumps({"job": asdict(job), **series}, separators=(",", ":"))
+            with contextlib.suppress(OSError), (self.path / "telemetry.jsonl").open("ab", buffering=0) as file:
+                file.write(f"{line}\n".encode())
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a file whole or not at all."""

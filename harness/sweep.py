@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from harness.artifacts import Model
@@ -58,6 +59,19 @@ class Sweep:
             self._stop_kept()
             self.telemetry.stop()
             self.time_sheet.wall += time.monotonic() - start
+
+    def keep_trace(self, job: Job, path: Path) -> str:
+        """Write a profiler's trace of a job to `path`, by a worker of its own; answers why there is none, if so."""
+        try:
+            worker, answer = self._get_worker(job)
+            if answer["event"] == "loaded":
+                command = {"do": "profile", "batch_size": job.batch_size, "path": str(path.resolve())}
+                answer = worker.ask(command, self.config.job_timeout_s)
+            return answer.get("reason", "")
+        except WorkerDied as death:
+            return str(death)
+        finally:
+            self._stop_kept()
 
     def _run_group(self, group: Group) -> None:
         """Measure a group; a worker that dies costs one row, and a new one goes on with the next job."""
@@ -124,6 +138,7 @@ class Sweep:
             self.time_sheet.add(answer["telemetry"])
             answer["telemetry"]["parent_cpu_percent"] = 100 * parent_cpu / (time.monotonic() - wall)
             self._add_telemetry(answer, worker)
+            self._keep_series(left[0], answer["load"], wall)
             known = {name: value for name, value in answer.items() if name not in ("event", "load")}
             details = {"load_ms": loaded["load_ms"], "versions": loaded["versions"], **known}
             row = Row.from_dict({**self._describe(left[0], started_at), **details})
@@ -143,6 +158,12 @@ class Sweep:
         disturbance = find_disturbance(seen)
         if disturbance and answer["status"] == "ok":
             answer.update(status="unstable", reason=disturbance)
+
+    def _keep_series(self, job: Job, load: dict[str, Any], begin_s: float) -> None:
+        """The GPU's samples from the job's start until now; `load_s` = begin and end of what its row's means are of."""
+        series = self.telemetry.series(begin_s, time.monotonic())
+        load_s = [round(load[name] - begin_s, 3) for name in ("begin_s", "end_s")]
+        self.folder.append_telemetry(job, {"load_s": load_s, **series} if series else {})
 
     def _fail(self, left: list[Job], status: str, reason: str) -> None:
         """A row for the first job left; after an oom the larger batches are skipped without a try."""

@@ -13,7 +13,14 @@ from typing import Any
 import psutil
 
 from harness.gpm import GpmRing
-from harness.gpu_samples import Sample, find_energy_j, find_gap_s, summarise_processes, summarise_state
+from harness.gpu_samples import (
+    Sample,
+    find_energy_j,
+    find_gap_s,
+    make_series,
+    summarise_processes,
+    summarise_state,
+)
 from harness.nvml import Gpu, NvmlAbsent
 
 PERIOD_S = 0.1
@@ -90,6 +97,15 @@ class Telemetry:
         if energy_j is not None and images:
             found["energy_j_per_image"] = energy_j / images
         return found
+
+    def series(self, begin_s: float, end_s: float) -> dict[str, list[Any]]:
+        """The samples from `begin_s` to `end_s` as columns over time; empty without a GPU. See docs/data.md."""
+        if self.gpu is None:
+            return {}
+        with self.lock:
+            samples = list(self.samples)
+            activity = self.gpm.series(begin_s, end_s)
+        return {**make_series([sample for sample in samples if begin_s <= sample.at_s <= end_s], begin_s), **activity}
 
     def _watch(self, gpu: Gpu) -> None:
         while not self.ended.wait(self.period_s):

@@ -3,6 +3,7 @@
 JSON lines over two private pipes (stdout and stderr belong to the libraries):
   parent: {"do": "load", ...}             worker: {"event": "loaded", ...}
   parent: {"do": "measure", "batch_size"} worker: {"event": "measured", ...}
+  parent: {"do": "profile", "path", ...}  worker: {"event": "profiled"}
   either may be answered by {"event": "failed", "status": ..., "reason": ...}.
 End of the command pipe ends the worker. Standard library and NumPy only, Python 3.10, besides the library under test.
 """
@@ -29,7 +30,7 @@ from harness.clocks import Clock, make_clock
 from harness.measure import MIN_COVERAGE, Samples, StopRule, run_for, sample, sample_other_boundaries
 from harness.memory import read_peak_rss_mb, reset_peak_rss
 from harness.parity import find_contradiction, find_fault
-from harness.reference import Reference, read_reference
+from harness.reference import Reference, read_reference, repeat_images
 from harness.schema import Parity
 
 PR_SET_PDEATHSIG = 1
@@ -131,6 +132,13 @@ class Worker:
             **others,
         }
 
+    def profile(self, batch_size: int, path: str) -> dict[str, Any]:
+        """Let the backend trace a few inferences into `path`. Nothing is timed by this process before or after."""
+        images = repeat_images(self.reference.images, batch_size)
+        self._answer(images)
+        self.backend.profile(images, Path(path))
+        return {"event": "profiled"}
+
     def _sample_others(self, batch_size: int, load_s: float, result: Samples) -> dict[str, Any]:
         """The boundaries beside device_ms, and the steady load for telemetry where one is asked for."""
         samples = {"device_ms": result.device_ms, "throughput_fps": result.throughput_fps}
@@ -182,6 +190,8 @@ def serve(commands_fd: int, replies_fd: int) -> None:
             try:
                 if command["do"] == "load":
                     answer = worker.load(command)
+                elif command["do"] == "profile":
+                    answer = worker.profile(command["batch_size"], command["path"])
                 else:
                     answer = worker.measure(command["batch_size"], command["load_s"])
             except Exception as error:  # whatever a library raises becomes the row's reason

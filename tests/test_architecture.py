@@ -24,7 +24,7 @@ INSIDE_HARNESS = {
     "audit": ("nvml",), "memory": (), "reference": ("parity", "schema"), "time_sheet": (), "launch": (),
     "worker": ("backends", "clocks", "measure", "memory", "parity", "reference", "schema"), "interrupt": ("launch",),
     "nvml": (), "gpm": ("nvml",), "gpu_samples": ("nvml",), "telemetry": ("gpm", "gpu_samples", "nvml"),
-    "calibrate": (), "ceilings": ("launch", "store"),
+    "calibrate": (), "ceilings": ("launch", "store"), "traces": ("plan", "schema"),
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning import __version__ as lightning_version
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.tensorboard.summary import hparams
 
 from training.callbacks import Throughput
 from training.checkpoint import Metadata, save_weights, weights_path
@@ -119,4 +120,10 @@ def log_run(logger: TensorBoardLogger, model: Classifier, metadata: Metadata, im
         "seed": metadata.seed,
     }
     outcome = {"accuracy": metadata.accuracy, "val_loss": metadata.val_loss, "step_images_per_s": images_per_s}
-    logger.log_hyperparams(chosen, {f"best/{name}": value for name, value in outcome.items()})
+    metrics = {f"best/{name}": value for name, value in outcome.items()}
+    # not by log_hyperparams: its definition of the table's columns would hide those of the benchmark's jobs
+    logger.hparams.update(chosen)
+    _, start, end = hparams(chosen, metrics)
+    for summary in (start, end):
+        logger.experiment._get_file_writer().add_summary(summary)
+    logger.log_metrics(metrics, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import matplotlib as mpl
@@ -35,7 +35,9 @@ FIGURES: dict[str, Draw] = {
 DPI = 160
 
 
-def draw_figures(table: pd.DataFrame, origin: Mapping[str, str], folder: Path) -> list[str]:
+def draw_figures(
+    table: pd.DataFrame, origin: Mapping[str, str], folder: Path, languages: Iterable[str] = LANGUAGES
+) -> list[str]:
     """Write figures/<name>.{png,svg} in English and figures/ru/ in Russian under `folder`; answers the names drawn.
 
     `origin` names device, clock and run for the caption. A figure without data is left out, and a file of that name
@@ -43,7 +45,7 @@ def draw_figures(table: pd.DataFrame, origin: Mapping[str, str], folder: Path) -
     """
     drawn = []
     for name, draw in FIGURES.items():
-        for code in LANGUAGES:
+        for code in languages:
             target = folder / "figures" / ("" if code == "en" else code)
             figure = draw(table, Language(code), FIGURE_WORDS[code]["caption"].format(**origin))
             if figure is None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+PROFILED = 5  # inferences in a trace
+
 
 class BackendUnavailable(Exception):  # noqa: N818 - the contract's name; it is a state, not a mistake
     """The library, device or artefact is not here. The message is the row's reason."""
@@ -79,3 +81,10 @@ class Backend(ABC):
     def gpu_memory_mb(self) -> float | None:
         """Peak device memory of the library's allocator; None on a CPU."""
         return None
+
+    def profile(self, images: np.ndarray, path: Path) -> None:
+        """Write a trace of PROFILED inferences of `images` to `path`, in Chrome's trace format (JSON). Not timed.
+
+        Raises UnsupportedJob where the library offers no such trace.
+        """
+        raise UnsupportedJob("this backend's library writes no trace in Chrome's format")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from harness.backends.base import Backend, BackendUnavailable, Spec, UnsupportedJob
+from harness.backends.base import PROFILED, Backend, BackendUnavailable, Spec, UnsupportedJob
 from harness.backends.cuda import Transfers, capture, free_memory
 from harness.backends.onednn import trace_kernels
 
@@ -149,6 +150,19 @@ class PyTorchBackend(Backend):
     def gpu_memory_mb(self) -> float | None:
         """Peak of torch's allocator at the bound batch size."""
         return torch.cuda.max_memory_allocated() / 1e6 if self.spec.device == "cuda" else None
+
+    def profile(self, images: np.ndarray, path: Path) -> None:
+        """See Backend: torch.profiler, on a GPU with its kernels."""
+        from torch.profiler import ProfilerActivity, profile  # noqa: PLC0415 - must not be loaded where times are taken
+
+        self.bind(images)
+        on_gpu = self.spec.device == "cuda"
+        with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]) as trace:
+            for _ in range(PROFILED):
+                self.run()
+            if on_gpu:
+                torch.cuda.synchronize()
+        trace.export_chrome_trace(str(path))
 
     def executed(self) -> dict[str, Any]:
         """See Backend. On a CPU the kernels come from oneDNN's own trace of one more inference."""

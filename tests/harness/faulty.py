@@ -6,6 +6,7 @@
 It answers with a fixed linear map of the mean colour, in NumPy alone: no library is needed, and workers start fast.
 """
 
+import json
 import os
 import signal
 import sys
@@ -20,7 +21,7 @@ from harness.backends.base import Backend, BackendUnavailable, UnsupportedJob
 VARIANTS = (
     "fine", "again", "slower", "slow", "segfault", "exit", "raise", "hang", "garbage", "allocate", "killed",
     "missing", "unsupported", "wrong", "nan", "raise_at_load", "segfault_at_load", "oom_at_4",
-    "dies_on_second_load",
+    "dies_on_second_load", "traced",
 )  # fmt: skip
 CLASSES = 10
 
@@ -84,6 +85,12 @@ class FaultyBackend(Backend):
     def logits(self):
         noise = {"wrong": 1.0, "nan": np.nan}.get(self.spec.variant, 0.0)
         return (self.output + noise).astype(np.float32)
+
+    def profile(self, images, path):
+        if self.spec.variant == "traced":
+            path.write_text(json.dumps({"images": len(images)}))
+        else:
+            super().profile(images, path)
 
     def executed(self):
         return {"dtype": "float32", "pid": os.getpid()}

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from harness.backends import BACKENDS
+from harness.backends.base import PROFILED
 from harness.schema import read_rows
 
 pytestmark = pytest.mark.slow
@@ -20,6 +21,7 @@ CONTENDERS = [
     "openvino/default/fp32", "openvino/default/bf16", "openvino/default/int8",
 ]  # fmt: skip
 UNSUPPORTED = {"pytorch/eager/fp16"}
+TRACED = {"pytorch/eager/fp32": "aten::conv2d", "onnx_runtime/default/fp32": "Conv"}
 INPUT_TYPES = {"fp32": {"f32"}, "bf16": {"bf16"}, "int8": {"u8", "i8", "s8"}}
 
 
@@ -35,8 +37,15 @@ def rows(exported_once, tmp_path_factory):
     done = harness(
         "--weights_dir", exported_once.weights_dir, "--results_dir", results, "--run_id", "r", "--max_seconds", "0.5",
         "--backends", json.dumps(CONTENDERS), "--batch_sizes", "[3]", "--min_samples", "5", "--threads", "1",
+        "--profile", json.dumps([f"{contender}/64/3" for contender in TRACED]),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    for contender, operation in TRACED.items():
+        path = results / "r" / "profiles" / f"{contender.replace('/', '-')}-64-3.json"
+        content = json.loads(path.read_text())
+        events = content["traceEvents"] if isinstance(content, dict) else content
+        names = [event["name"] for event in events if event.get("ph") == "X"]
+        assert sum(operation in name for name in names) == 20 * PROFILED, f"{contender}: ResNet-18 has 20 convolutions"
     found = list(read_rows((results / "r" / "rows.jsonl").read_text()))
     return {row.job.contender: row for row in found}
 

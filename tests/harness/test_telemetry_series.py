@@ -1,0 +1,95 @@
+"""A job's telemetry over time: columns of the samples, and the line that a measured job leaves in telemetry.jsonl."""
+
+import json
+import sys
+import time
+
+import faulty
+import numpy as np
+import pytest
+from fake_nvml import FakeNvml
+
+from harness.artifacts import find_models
+from harness.backends import BACKENDS
+from harness.config import BenchConfig
+from harness.gpm import GpmRing
+from harness.gpu_samples import MOST_POINTS, Sample, make_series
+from harness.nvml import Gpu
+from harness.plan import plan_groups
+from harness.schema import Job
+from harness.store import RunFolder
+from harness.sweep import Sweep
+from harness.telemetry import Telemetry
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """A scripted NVML in pynvml's place."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    nvml = FakeNvml()
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    return nvml
+
+
+def test_samples_become_columns_over_seconds_of_the_job():
+    """A reading that failed once is null, one that always fails has no column."""
+    samples = [Sample(10.25, power_w=500.04, temperature_c=60), Sample(10.35, temperature_c=61)]
+    assert make_series(samples, 10.0) == {"at_s": [0.25, 0.35], "power_w": [500.0, None], "temperature_c": [60, 61]}
+    assert make_series([Sample(10.0)], 10.0) == make_series([], 10.0) == {}
+
+
+def test_a_long_job_is_thinned_evenly():
+    """An hour at ten readings a second: the bound holds, first and last stay, steps are equal to a sample."""
+    samples = [Sample(0.1 * i, power_w=float(i)) for i in range(36_000)]
+    series = make_series(samples, 0.0)
+    assert len(series["at_s"]) == len(series["power_w"]) == MOST_POINTS
+    assert (series["power_w"][0], series["power_w"][-1]) == (0.0, 35_999.0)
+    assert np.ptp(np.diff(series["power_w"])) <= 1
+    assert len(json.dumps(series)) < 30_000
+
+
+def test_gpm_over_time_is_between_neighbouring_states(fake):
+    """States at 0, 0.3, ... s: each pair inside the interval, at the later one's time."""
+    ring = GpmRing(Gpu())
+    for tick in range(20):
+        ring.take(100 + 0.1 * tick)
+    series = ring.series(100.1, 101.4)
+    assert series["gpm_at_s"] == pytest.approx([0.5, 0.8, 1.1])
+    assert series["sm_activity_percent"] == [20.0, 20.0, 20.0]
+    assert "imma_activity_percent" not in series
+    assert ring.series(100.25, 100.35) == {}
+
+
+def test_a_measured_job_leaves_its_line(fake, weights_dir, worker_script, tmp_path, monkeypatch):
+    """The whole way, with a worker that measures for real: readings from its start on, and the marks of its load."""
+    monkeypatch.setitem(BACKENDS, "faulty", None)
+    faulty.register()
+    config = BenchConfig(
+        backends=["faulty/slow"], batch_sizes=[1, 2], min_seconds=0.4, max_seconds=0.6, warmup_window_ms=10,
+        self_check=False, environments={"faulty": str(worker_script)},
+    )  # fmt: skip
+    folder, models = RunFolder(tmp_path / "run"), find_models(weights_dir, [8])
+    machine = {"device": "Fake GPU", "kind": "cpu"}
+    folder.create({}, machine)
+    telemetry = Telemetry.open("cuda")
+    Sweep(config, folder, models, machine, 1, sys.executable, lambda row: None, telemetry).run(
+        list(plan_groups(config, [8]))
+    )
+    lines = [json.loads(line) for line in (folder.path / "telemetry.jsonl").read_text().splitlines()]
+    assert [Job(**line["job"]) for line in lines] == [row.job for row in folder.read_rows()]
+    for line in lines:
+        begin, end = line["load_s"]
+        assert 0 <= line["at_s"][0] < begin < end <= line["at_s"][-1] + 0.3
+        assert set(line["power_w"]) == {700.0}
+        assert len(line["at_s"]) == len(line["sm_clock_mhz"])
+
+
+def test_nothing_is_written_without_a_gpu(tmp_path):
+    """No file on a CPU; a disk that is full is left to the row that follows."""
+    folder = RunFolder(tmp_path / "run")
+    folder.create({}, {})
+    job = Job("pytorch", "eager", "fp32", 224, 1)
+    now = time.monotonic()
+    folder.append_telemetry(job, Telemetry.open("cpu").series(now - 1, now))
+    assert not (folder.path / "telemetry.jsonl").exists()
+    RunFolder(tmp_path / "gone").append_telemetry(job, {"at_s": [0.0]})
