@@ -68,7 +68,6 @@ def gather_facts(study: Study, figures: Sequence[str]) -> dict[str, Any]:
         "unstable": findings.failures(study, unstable=True),
         "cells": findings.lines(study.table),
         **scaling_facts(study, choice.image_size if choice else None),
-        "accuracies": [{"size": s, "accuracy": a.share} for s, a in sorted(effects.size_accuracies(study)[1].items())],
     }
 
 

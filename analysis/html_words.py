@@ -41,8 +41,11 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "latency_vs_throughput": "Lines along growing batches: latency of one batch against images per second.",
         "memory_vs_batch": "Lines, one panel for each image size: peak memory over batch size.",
         "accuracy_vs_fps": "Points, one for each approach and image size: accuracy against images per second.",
+        "accuracy_vs_latency": "Points, one for each approach and image size: accuracy against latency.",
+        "pixels_vs_size": "Lines, one for each approach at its best batch: pixels per second over image size; level means "
+        "the pixel-count law.",
         "roofline": "Points under a roof of memory bandwidth and matrix product: TFLOP/s over arithmetic intensity.",
-        "load_bars": "Bars, one group for each approach: the measures of load in per cent.",
+        "load_bars": "Points, one line for each approach: the measures of load in per cent.",
         "energy_vs_batch": "Lines, one panel for each image size: energy per image over batch size.",
     },
     "ru": {
@@ -54,8 +57,11 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "latency_vs_throughput": "Линии по возрастанию батча: задержка одного батча и число изображений в секунду.",
         "memory_vs_batch": "По панели на размер изображения: пик памяти по размерам батча.",
         "accuracy_vs_fps": "По точке на подход и размер изображения: доля верных ответов и изображения в секунду.",
+        "accuracy_vs_latency": "По точке на подход и размер изображения: доля верных ответов и задержка.",
+        "pixels_vs_size": "По линии на подход при лучшем батче: пиксели в секунду по размерам изображения; ровная линия — "
+        "закон числа пикселей.",
         "roofline": "Точки под крышей из пропускной способности памяти и произведения матриц: TFLOP/s и интенсивность.",
-        "load_bars": "Столбцы, по группе на подход: меры загрузки в процентах.",
+        "load_bars": "Точки, по строке на подход: меры загрузки в процентах.",
         "energy_vs_batch": "По панели на размер изображения: энергия на изображение по размерам батча.",
     },
 }
