@@ -15,20 +15,21 @@ from harness.schema import MEASURED, Row
 
 
 class Progress:
-    """Counts rows against the plan. `done` jobs were measured before (a resumed run)."""
+    """Counts rows against the plan on `kind` (cpu or cuda). `done` jobs were measured before (a resumed run)."""
 
-    def __init__(self, console: Console, groups: list[Group], done: int) -> None:
+    def __init__(self, console: Console, groups: list[Group], done: int, kind: str) -> None:
         self.console = console
+        self.kind = kind
         self.count = done
         self.total = done + sum(len(group.jobs) for group in groups)
-        self.work_left = sum(estimate_work(job) for group in groups for job in group.jobs)
+        self.work_left = sum(estimate_work(job, kind) for group in groups for job in group.jobs)
         self.work_done = 0.0
         self.start = time.monotonic()
 
     def show_row(self, row: Row) -> None:
         """One line a row."""
         self.count += 1
-        work = estimate_work(row.job)
+        work = estimate_work(row.job, self.kind)
         self.work_done += work
         self.work_left -= work
         left_s = (time.monotonic() - self.start) / self.work_done * max(0.0, self.work_left)

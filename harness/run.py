@@ -130,7 +130,7 @@ def measure(
         print(f"No GPU telemetry: {telemetry.absent}.", flush=True)
     if config.calibrate and left:
         calibrate(folder, machine, threads, sheet)
-    progress = Progress(Console(), groups, len(done))  # its clock starts here
+    progress = Progress(Console(), groups, len(done), machine["kind"])  # its clock starts here
     on_row, python = progress.show_row, sys.executable
     sweep = Sweep(config, folder, models, machine, threads, python, on_row, telemetry, interrupt, sheet)
     sweep.run(groups)
