@@ -88,7 +88,9 @@ def simulate(arrivals_ms: Array, table: ServiceTable, batcher: Batcher, rng: np.
     count, limit, delay = len(arrivals), batcher.max_batch, batcher.delay_ms
     around = [table.between(batch) for batch in range(1, limit + 1)]
     ranks = rng.random(count).tolist()
-    starts, done, sizes, free, busy, first = [], [], [], 0.0, 0.0, 0
+    done: list[float] = []
+    sizes: list[int] = []
+    free, busy, first = 0.0, 0.0, 0
     while first < count:
         full = arrivals[first + limit - 1] if first + limit <= count else float("inf")
         start = max(free, arrivals[first], min(full, arrivals[first] + delay))
@@ -96,7 +98,6 @@ def simulate(arrivals_ms: Array, table: ServiceTable, batcher: Batcher, rng: np.
         lower, upper, share = around[end - first - 1]
         rank = ranks[len(sizes)]
         service = (1 - share) * lower[int(rank * len(lower))] + share * upper[int(rank * len(upper))]
-        starts.append(start)
         free = start + service
         done.append(free)
         sizes.append(end - first)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.decision.queueing import Batcher, ServiceTable, forecast, poisson_arrivals, simulate
+from tests.analysis.loopback import run_once
 from tests.analysis.queues import erlang_wait, simpy_latencies
 
 SERVICE_MS = 10.0
@@ -137,3 +138,11 @@ def test_the_peak_is_that_of_the_best_batch() -> None:
 def test_a_table_without_samples_is_refused() -> None:
     with pytest.raises(ValueError, match="needs samples"):
         ServiceTable({1: np.empty(0)})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay_ms", [0.0, 20.0])
+def test_a_real_batching_server_is_as_slow_as_simulated(delay_ms: float) -> None:
+    """5 s of Poisson requests over loopback at 60% of the peak; the client and the event loop cost a little more."""
+    _, real, simulated = run_once("stand_in", Batcher(8, delay_ms), 0.6, 5.0)
+    np.testing.assert_allclose(real, simulated, rtol=0.15, atol=2.0)
