@@ -35,7 +35,7 @@ def inline_svg(path: Path, prefix: str, title: str, description: str) -> str:
         element.tail = None
         if not (element.text or "").strip():
             element.text = None
-    root.attrib = {"viewBox": root.get("viewBox", "0 0 1 1")}
+    root.attrib = {"viewBox": root.get("viewBox", "0 0 1 1"), "style": f"--width: {root.get('width', '100%')}"}
     named = {name: f"{prefix}-{name}" for name in ("title", "desc")}
     root.attrib.update({"role": "img", "aria-labelledby": named["title"], "aria-describedby": named["desc"]})
     for place, (name, text) in enumerate((("title", title), ("desc", description))):
@@ -46,7 +46,7 @@ def inline_svg(path: Path, prefix: str, title: str, description: str) -> str:
 
 
 def _rename(root: Xml.Element, prefix: str) -> None:
-    """Number every id that is referred to, with the references; drop the rest, line ends in paths, and digits nobody sees."""
+    """Number every id that is referred to, and the references; drop other ids, line ends and digits nobody sees."""
     links = [link for element in root.iter() for value in element.attrib.values() for link in _links(value)]
     names = {link: f"{prefix}-{number}" for number, link in enumerate(dict.fromkeys(links), 1)}
     for element in root.iter():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def build_page(text: str, code: str, folder: Path) -> str:
 def _name_headings(tokens: Sequence[Token]) -> Iterator[Heading]:
     """Give every heading an id made from its words."""
     seen: dict[str, int] = {}
-    for opening, inline in zip(tokens, tokens[1:], strict=False):
+    for opening, inline in itertools.pairwise(tokens):
         if opening.type != "heading_open":
             continue
         text = _plain(inline)
@@ -95,7 +96,7 @@ def _tables(tokens: Sequence[Token], pattern: str) -> Iterator[Token]:
         if token.type == "table_open":
             number += 1
             box = Markup('<div class="table" role="region" tabindex="0" aria-labelledby="table-{}">\n').format(number)
-            caption = Markup('<caption id="table-{}">{}</caption>\n').format(
+            caption = Markup('<caption><span id="table-{}">{}</span></caption>\n').format(
                 number, pattern.format(number=number, heading=heading)
             )
             yield from (_raw(box), token, _raw(caption))

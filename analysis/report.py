@@ -1,4 +1,7 @@
-"""The report: facts of a study poured into the two templates, as Markdown and as HTML. No sentence is written here, no number in a template."""
+"""The report: facts of a study poured into the two templates, as Markdown and as HTML.
+
+No sentence is written here, no number in a template.
+"""
 
 from __future__ import annotations
 

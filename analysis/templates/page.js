@@ -68,7 +68,7 @@
   function choices(table, column) {
     const rows = [...table.tBodies[0].rows];
     const values = [...new Set(rows.map((row) => row.cells[column].textContent.trim()))];
-    const named = values.every((value) => !/[.,]\d|[%\u00d7\[\u2014/]/.test(value) && value !== "");
+    const named = values.every((value) => !/[.,]\d|[%\u00d7\u2013\u2014[/]/.test(value) && value !== "");
     return named && values.length > 1 && 3 * values.length <= rows.length ? values.sort(text.compare) : [];
   }
 

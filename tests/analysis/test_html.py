@@ -1,4 +1,4 @@
-"""The page, read by a parser that follows the HTML standard (html5lib): structure, names, and nothing from data in it."""
+"""The page, read by a parser that follows the HTML standard (html5lib): structure, names, and no element from data."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ HOSTILE = [
 @pytest.mark.parametrize("language", ["en", "ru"])
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_element_comes_from_data(text: str, language: str, tmp_path: Path) -> None:
-    """The elements and attributes are those of a report whose data say a harmless word, and they are shown as they are."""
+    """Elements and attributes are those of a report whose data say a harmless word; the text is shown as it is."""
 
     def shape(page: Xml.Element) -> list[tuple[str, set[str]]]:
         # classes follow the length of a cell; a code span falls back to plain text where it could not show a bar
