@@ -38,7 +38,9 @@ def trimmed_mean(samples: Array) -> float:
     if not samples.size:
         return float("nan")
     low, high = int(TRIM * samples.size), samples.size - int(TRIM * samples.size)
-    return float(np.add.reduce(np.partition(samples, (low, high - 1))[low:high]) / (high - low))
+    ordered = samples.copy()
+    ordered.partition((low, high - 1))
+    return float(np.add.reduce(ordered[low:high]) / (high - low))
 
 
 def std(samples: Array) -> float:

@@ -12,7 +12,8 @@ from analysis.load import InputError
 from analysis.markdown import escape
 
 SHOWN = 20
-DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")  # categories of what ran on a GPU
+DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")  # categories of what ran on a GPU: torch.profiler's
+HOST = ("cpu_op", "Node")  # and of the network's operations on a CPU: torch.profiler's, ONNX Runtime's
 
 
 def describe_trace(path: Path) -> str:
@@ -25,7 +26,7 @@ def describe_trace(path: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: is no trace in Chrome's format: {error}; delete it, or trace again") from None
     kernels = [row for row in rows if row[1] in DEVICE]
-    shown = kernels or rows
+    shown = kernels or [row for row in rows if row[1] in HOST]
     whole = sum(own_us for *_, own_us in shown) or 1.0
     table = [
         f"| {escape(name)} | {count} | {own_us / 1000:.3f} | {100 * own_us / whole:.1f}% |"
@@ -34,6 +35,13 @@ def describe_trace(path: Path) -> str:
     where = "kernels and copies on the GPU" if kernels else "operations on the CPU"
     head = f"{path.name}: {where}, by their own time; the whole trace opens in ui.perfetto.dev."
     return "\n".join([head, "", "| what | calls | ms | share |", "|:---|---:|---:|---:|", *table, ""])
+
+
+def _name(span: dict[str, Any]) -> str:
+    """With the type of operation where the name does not tell: ONNX Runtime names nodes after their outputs."""
+    details = span.get("args")
+    operation = details.get("op_name") if isinstance(details, dict) else None
+    return f"{operation} {span.get('name')}" if operation else str(span.get("name"))
 
 
 def own_times(spans: Iterable[dict[str, Any]]) -> list[tuple[str, str, int, float]]:
@@ -53,7 +61,7 @@ def own_times(spans: Iterable[dict[str, Any]]) -> list[tuple[str, str, int, floa
             if open_spans:
                 _, times, place = open_spans[-1]
                 times[place] -= span["dur"]
-            times = own[str(span.get("name")), str(span.get("cat"))]
+            times = own[_name(span), str(span.get("cat"))]
             times.append(float(span["dur"]))
             open_spans.append((span["ts"] + span["dur"], times, len(times) - 1))
     found = [(name, category, len(times), sum(times)) for (name, category), times in own.items()]

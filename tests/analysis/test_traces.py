@@ -33,6 +33,14 @@ def test_kernels_alone_are_shown_where_there_are_any(tmp_path: Path) -> None:
     assert "conv2d" not in text
 
 
+def test_onnx_runtimes_nodes_are_named_by_their_operation(tmp_path: Path) -> None:
+    """Its session's own events are left out; the file is a bare list."""
+    path = tmp_path / "t.json"
+    node = {**span("getitem_57_kernel_time", 10, 30, cat="Node"), "args": {"op_name": "Conv"}}
+    path.write_text(json.dumps([span("session_initialization", 0, 500, 2, "Session"), node]))
+    assert r"| Conv getitem\_57\_kernel\_time | 1 | 0.030 | 100.0% |" in describe_trace(path)
+
+
 @pytest.mark.parametrize("content", ["{", "[1]", '{"traceEvents": 3}', '[{"ph":"X","dur":1}]'])
 def test_a_file_that_is_no_trace_is_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / "t.json"

@@ -44,8 +44,9 @@ def rows(exported_once, tmp_path_factory):
         path = results / "r" / "profiles" / f"{contender.replace('/', '-')}-64-3.json"
         content = json.loads(path.read_text())
         events = content["traceEvents"] if isinstance(content, dict) else content
-        names = [event["name"] for event in events if event.get("ph") == "X"]
-        assert sum(operation in name for name in names) == 20 * PROFILED, f"{contender}: ResNet-18 has 20 convolutions"
+        spans = [event for event in events if event.get("ph") == "X"]
+        names = [span.get("args", {}).get("op_name", span["name"]) for span in spans]
+        assert names.count(operation) == 20 * PROFILED, f"{contender}: ResNet-18 has 20 convolutions"
     found = list(read_rows((results / "r" / "rows.jsonl").read_text()))
     return {row.job.contender: row for row in found}
 
