@@ -138,7 +138,8 @@ class WeightsExport:
     def make(self, artifact: Artifact, made_from: Fields, write: Callable[[], Fields]) -> Path:
         """Call `write`, which puts the file in place and answers with manifest fields; then write the manifest, last.
 
-        Answers with the file's path. Does nothing when the artefact is up to date: made from the same things, and whole.
+        Answers with the file's path. Does nothing when the artefact is up to date: made from the same things, and
+        whole.
         """
         root = self.settings.weights_dir
         path, manifest_path = artifact.path(root), artifact.manifest_path(root)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 
+DEVICE = "cuda"
 WARM_RUNS = 3  # libraries choose algorithms and take workspace in their first runs, which a capture must not contain
 
 

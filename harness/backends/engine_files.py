@@ -39,9 +39,10 @@ def check_job(spec: Spec, offered: tuple[str, ...], name: str) -> None:
         raise UnsupportedJob(f"{name} offers {', '.join(offered)}")
     if spec.artifact is None:
         target = "engine" if name == "tensorrt_engine" else name
+        flags = f"--image_size {spec.image_size} --to {target} --engine_precisions '[{spec.precision}]'"
         raise BackendUnavailable(
-            f"nothing built at {spec.precision} and {spec.image_size} px for this GPU and TensorRT version: run `python "
-            f"-m export --image_size {spec.image_size} --to {target} --engine_precisions {spec.precision}`"
+            f"nothing built at {spec.precision} and {spec.image_size} px for this GPU and TensorRT version: "
+            f"run `python -m export {flags}`"
         )
 
 
@@ -51,7 +52,7 @@ def read_artifact(spec: Spec) -> tuple[bytes, dict[str, Any]]:
     content = spec.artifact.read_bytes()
     if hashlib.sha256(content).hexdigest() != spec.artifact_sha256:
         raise BackendUnavailable(
-            f"{spec.artifact.name} is not the file its JSON describes (sha256 differs), so it was not loaded: export again"
+            f"{spec.artifact.name} is not the file its JSON describes (sha256 differs) and was not loaded: export again"
         )
     return content, json.loads(spec.artifact.with_suffix(".json").read_text(encoding="utf-8"))
 

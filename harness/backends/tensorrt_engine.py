@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from harness.backends import cuda
 from harness.backends.base import BackendUnavailable, UnsupportedJob
 from harness.backends.built import BuiltBackend
 from harness.backends.engine_files import describe_build
@@ -62,8 +63,8 @@ class TensorRtEngineBackend(BuiltBackend):
             raise RuntimeError(f"TensorRT refused optimisation profile {profile.number}")
         stream.synchronize()
         in_dtype, out_dtype = (DTYPES[self.engine.get_tensor_dtype(name).name] for name in (self.source, self.sink))
-        images = batch.to("cuda", in_dtype)
-        self.output = torch.empty(len(batch), self.spec.num_classes, dtype=out_dtype, device="cuda")
+        images = batch.to(cuda.DEVICE, in_dtype)
+        self.output = torch.empty(len(batch), self.spec.num_classes, dtype=out_dtype, device=cuda.DEVICE)
         if not self.context.set_input_shape(self.source, tuple(images.shape)):
             raise UnsupportedJob(f"the engine does not take images of shape {tuple(images.shape)}")
         self.context.set_tensor_address(self.source, images.data_ptr())

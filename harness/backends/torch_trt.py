@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from harness.backends import cuda
 from harness.backends.base import UnsupportedJob
 from harness.backends.built import BuiltBackend
 from harness.backends.engine_files import describe_build
@@ -43,7 +44,7 @@ class TorchTrtBackend(BuiltBackend):
         smallest, _, largest = self.manifest["profiles"][0]
         if not smallest <= len(batch) <= largest:
             raise UnsupportedJob(f"built for batches of {smallest}..{largest}: export with another --engine_profiles")
-        return batch.to("cuda", DTYPES[self.spec.precision])
+        return batch.to(cuda.DEVICE, DTYPES[self.spec.precision])
 
     def infer(self, images: torch.Tensor) -> torch.Tensor:
         """See BuiltBackend."""
