@@ -95,7 +95,7 @@ def export_torch_trt(export: WeightsExport, builder: Builder, settings: EngineSe
             try:
                 export.make(artifact, made_from, write)
             except CheckFailedError as error:
-                if "without its TorchScript front end" not in str(error):
+                if "TS frontend is not available" not in str(error):
                     raise
                 export.say(f"{artifact.path(export.settings.weights_dir)}: {error}")
 

@@ -1,8 +1,8 @@
 """Weights -> a module compiled by Torch-TensorRT, saved. Runs in the builder's process.
 
 `compile_arguments` is where the releases differ: 2.2 takes precision by `enabled_precisions` (and needs a half module
-as well) and answers in the format that is asked for; since 2.10 precision comes from the module alone, and
-`torch_tensorrt.save` writes the format. Releases between 2.3 and 2.9 are refused: nobody has tried them here.
+as well) and answers in the format that is asked for; since 2.10 the dynamo front end takes precision from the module
+alone, and `torch_tensorrt.save` writes the format. Releases from 2.3 to 2.9 are refused: their calls were not checked.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 OLD, NEW = (2, 2), (2, 10)
+DEVICE = "cuda"
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16}
 
 
@@ -31,11 +32,13 @@ def compile_arguments(
 ) -> dict[str, Any]:
     """Keyword arguments of `torch_tensorrt.compile` beside `inputs`.
 
-    Raises ValueError where the release has no such front end, or is none that is known.
+    Raises ValueError for a release that is not known.
     """
+    if version != OLD and version < NEW:
+        raise ValueError(f"Torch-TensorRT {version[0]}.{version[1]} is not known here; 2.2 and 2.10 or newer are")
     shared = {"disable_tf32": precision != "tf32"}
     old = {**shared, "enabled_precisions": {DTYPES[precision]}}
-    if version == OLD and frontend == "torchscript":
+    if frontend == "torchscript":
         return {"ir": "ts", **old}
     if version == OLD:
         # the default format, an exported program, costs milliseconds of host time in every call; `debug` is what keeps
@@ -47,11 +50,7 @@ def compile_arguments(
             "optimization_level": optimization_level,
             "debug": True,
         }
-    if version >= NEW and frontend == "dynamo":
-        return {"ir": "dynamo", **shared, "optimization_level": optimization_level}
-    if version >= NEW:
-        raise ValueError(f"Torch-TensorRT {version[0]}.{version[1]} is installed without its TorchScript front end")
-    raise ValueError(f"Torch-TensorRT {version[0]}.{version[1]} is not known here; 2.2 and 2.10 or newer are")
+    return {"ir": "dynamo", **shared, "optimization_level": optimization_level}
 
 
 def build(
@@ -73,14 +72,14 @@ def build(
     arguments = compile_arguments(version, frontend, precision, optimization_level)
     network = torchvision.models.get_model(arch, weights=None, num_classes=num_classes)
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    network = network.eval().to("cuda", DTYPES[precision])
+    network = network.eval().to(DEVICE, DTYPES[precision])
     shapes = [(batch, 3, image_size, image_size) for batch in profiles[0]]
     limits = dict(zip(("min_shape", "opt_shape", "max_shape"), shapes, strict=True))
     source = torch_trt.Input(**limits, dtype=DTYPES[precision], name="x")  # as torchvision's forward calls it
     start = time.perf_counter()
-    with torch.inference_mode(), detailed_layers(torch_trt, version):
+    with torch.no_grad(), detailed_layers(torch_trt, version):
         if arguments["ir"] == "ts":
-            network = torch.jit.trace(network, torch.zeros(shapes[1], dtype=DTYPES[precision], device="cuda"))
+            network = torch.jit.trace(network, torch.zeros(shapes[1], dtype=DTYPES[precision], device=DEVICE))
         module = torch_trt.compile(network, inputs=[source], **arguments)
     build_s = time.perf_counter() - start
     return {"build_s": round(build_s, 2), "form": save(torch_trt, module, source, Path(out))}

@@ -64,7 +64,8 @@ def find_models(
         raise ArtifactError(f"--weights_dir {weights_dir}: no trained weights there; run `make train export` first")
     references = {a.manifest["image_size"]: a for a in read_manifests(weights_dir / "reference", "*.json")}
     exported = list(read_manifests(weights_dir / "onnx", "*.json"))
-    built = [a for a in read_manifests(weights_dir / "engines", "*/*.json") if a.manifest.get("gpu") == gpu]
+    built = read_manifests(weights_dir / "engines", "*/*.json") if tensorrt else []
+    built = [artifact for artifact in built if artifact.manifest.get("gpu") == gpu]
     models = {}
     for size in image_sizes or sorted(set(weights) & set(references)):
         if size not in weights:
@@ -103,15 +104,13 @@ def name_engine(artifact: Artifact) -> str:
 
 def check_model(model: Model) -> None:
     """Every file is whole, and every export was made from these very weights. Raises ArtifactError."""
-    export = f"run `python -m export --image_size {model.image_size}`"
     model.weights.verify(f"train again with `python -m training fit --data.image_size {model.image_size}`")
     for artifact in model.artifacts[1:]:
         target = {"tensorrt_engine": " --to engine", None: ""}.get(artifact.manifest.get("runtime"), " --to torch_trt")
+        export = f"run `python -m export --image_size {model.image_size}{target}`"
         if artifact.manifest["weights_sha256"] != model.weights.sha256:
-            raise ArtifactError(
-                f"{artifact.path} was made from other weights than {model.weights.path}: {export}{target}"
-            )
-        artifact.verify(export + target)
+            raise ArtifactError(f"{artifact.path} was made from other weights than {model.weights.path}: {export}")
+        artifact.verify(export)
 
 
 def read_manifests(folder: Path, pattern: str) -> list[Artifact]:

@@ -21,6 +21,7 @@ from export.to_opset17 import write_opset17
 ROOT = Path(__file__).parents[2]
 FAKES = ROOT / "tests" / "fakes"
 FOLDER = "engines/nvidia-fake-100-trt8.6.0"
+FAULTS = {"refuses": "could not build the engine", "dies": "ended with status 9"}
 ENGINE = f"{FOLDER}/resnet18_64_fp16.engine"
 
 
@@ -99,14 +100,14 @@ def test_int8_is_built_from_the_file_that_is_quantised_for_tensorrt(build, expor
     assert "Int8" in manifest["layers"][0]["Inputs"][0]["Format/Datatype"]
 
 
-@pytest.mark.parametrize(("fault", "said"), [("refuses", "could not build the engine"), ("dies", "ended with status 9")])
-def test_a_failed_build_is_one_line_and_leaves_nothing(build, exported, monkeypatch, capsys, fault, said):
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_failed_build_is_one_line_and_leaves_nothing(build, exported, monkeypatch, capsys, fault):
     """Exit status 1; no engine, no manifest, no temporary file; an older engine stays."""
     assert build() == 0
     before = exported.everything()
     monkeypatch.setenv("FAKE_FAULT", fault)
     assert build("--engine_optimization_level", "5") == 1
-    assert said in capsys.readouterr().err
+    assert FAULTS[fault] in capsys.readouterr().err
     after = exported.everything()
     log = str(exported.weights_dir / "engines" / "builder.log")
     assert {**before, log: b""} == {**after, log: b""}
@@ -168,20 +169,20 @@ def test_profiles_are_ranges_or_single_batches():
 
 
 @pytest.mark.parametrize(
-    ("version", "precision", "network", "on", "off", "io"),
+    ("version", "precision", "mode"),
     [
-        ("8.6.0", "fp32", "EXPLICIT_BATCH", (), ("TF32",), None),
-        ("8.6.0", "tf32", "EXPLICIT_BATCH", ("TF32",), (), None),
-        ("8.6.0", "fp16", "EXPLICIT_BATCH", ("FP16",), ("TF32",), "HALF"),
-        ("8.6.0", "int8", "EXPLICIT_BATCH", ("FP16", "INT8"), ("TF32",), "HALF"),
-        ("10.3.0", "fp16", "STRONGLY_TYPED", (), ("TF32",), None),
-        ("11.1.0", "tf32", "STRONGLY_TYPED", ("TF32",), (), None),
-        ("11.1.0", "int8", "STRONGLY_TYPED", (), ("TF32",), None),
+        ("8.6.0", "fp32", (("EXPLICIT_BATCH",), (), ("TF32",), None)),
+        ("8.6.0", "tf32", (("EXPLICIT_BATCH",), ("TF32",), (), None)),
+        ("8.6.0", "fp16", (("EXPLICIT_BATCH",), ("FP16",), ("TF32",), "HALF")),
+        ("8.6.0", "int8", (("EXPLICIT_BATCH",), ("FP16", "INT8"), ("TF32",), "HALF")),
+        ("10.3.0", "fp16", (("STRONGLY_TYPED",), (), ("TF32",), None)),
+        ("11.1.0", "tf32", (("STRONGLY_TYPED",), ("TF32",), (), None)),
+        ("11.1.0", "int8", (("STRONGLY_TYPED",), (), ("TF32",), None)),
     ],
 )
-def test_precision_is_asked_for_as_the_version_understands_it(version, precision, network, on, off, io):
+def test_precision_is_asked_for_as_the_version_understands_it(version, precision, mode):
     """Flags up to 9, the graph from 10: TensorRT 11 has no precision flags at all."""
-    assert choose_mode(version, precision) == ((network,), on, off, io)
+    assert choose_mode(version, precision) == mode
 
 
 def test_the_opset_17_file_answers_like_the_exported_one(exported_once, tmp_path):

@@ -1,4 +1,4 @@
-"""Layer precisions from inspector outputs: the developer guide's own example, and both generations' ways to name types."""
+"""Layer precisions from inspector outputs: the developer guide's own example, and both generations' words for types."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from harness.parity import find_contradiction
 
 # https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/advanced.html#engine-inspector, shortened
 GUIDE = """{"Layers": [{
-  "Name": "node_of_gpu_0/res4_0_branch2a_1 + node_of_gpu_0/res4_0_branch2a_bn_1\x1e + node_of_gpu_0/res4_0_branch2a_bn_2",
+  "Name": "node_of_gpu_0/res4_0_branch2a_1 + node_of_gpu_0/res4_0_branch2a_bn_1\x1e + node_of_gpu_0/res4_0_bn_2",
   "LayerType": "CaskConvolution",
   "Inputs": [{"Name": "gpu_0/res3_3_branch2c_bn_3", "Dimensions": [16,512,28,28],
     "Format/Datatype": "Thirty-two wide channel vectorized row major Int8 format."}],

@@ -124,7 +124,7 @@ def test_a_swapped_engine_is_not_loaded(tensorrt, tmp_path):
     spec = make_spec(tmp_path)
     spec.artifact.write_bytes(spec.artifact.read_bytes() + b" ")
     tensorrt.Runtime.deserialize_cuda_engine = pytest.fail
-    with pytest.raises(BackendUnavailable, match="sha256 differs.* was not loaded"):
+    with pytest.raises(BackendUnavailable, match=r"sha256 differs.* was not loaded"):
         load(spec)
 
 
@@ -170,7 +170,10 @@ def test_what_is_missing_is_named(tensorrt, tmp_path, changes, error, said):
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("raise RuntimeError('Unable to get current\\n device')", "cannot import tensorrt: Unable to get current device"),
+        (
+            "raise RuntimeError('Unable to get current\\n device')",
+            "cannot import tensorrt: Unable to get current device",
+        ),
         (
             "raise ImportError('libnvinfer.so.11: cannot open shared object file')",
             "needs libnvinfer.so.11: libnvinfer.so.11: cannot open shared object file",
