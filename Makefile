@@ -2,6 +2,7 @@
 # Two commands do everything on a fresh machine: `make bench` and `make test`.
 
 PYTHON      ?= python3
+PYTHON310   ?= python3.10
 gpu         := $(shell nvidia-smi -L 2>/dev/null | head -1)
 IMAGE_SIZES ?= 224 256 384 512
 BATCH_SIZES ?= 1 2 4 8
@@ -20,20 +21,33 @@ sizes  := $(shell printf '%s\n' $(IMAGE_SIZES) | sort -n -u)
 list    = [$(subst $(space),$(comma),$(strip $(1)))]
 custom := $(if $(filter command line environment,$(origin IMAGE_SIZES) $(origin BATCH_SIZES)),yes)
 RUN    ?= $(basename $(notdir $(CONFIG)))$(if $(custom),-$(subst $(space),.,$(sizes))-b$(subst $(space),.,$(strip $(BATCH_SIZES))))
-special := $(foreach precision,fp16 int8,$(if $(shell grep -l $(precision) $(CONFIG) 2>/dev/null),$(comma)$(precision)))
+# a format is exported when the config names it; TensorRT's need a GPU and `make setup-tensorrt` or -pypi
+named    = $(if $(shell grep -l $(1) $(CONFIG) 2>/dev/null),$(comma)$(2))
+special := $(call named,fp16,fp16) $(call named,int8,int8) $(call named,tensorrt_engine,engine) $(call named,torch_trt,torch_trt)
 formats := [reference,onnx$(subst $(space),,$(special))]
+engines := $(if $(findstring engine,$(formats))$(findstring torch_trt,$(formats)),--engine_profiles '[1-256-1024$(comma)1]')
 REPORT := results/$(RUN)/report/report.en.md
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train export bench report tensorboard test test-all lint clean
+.PHONY: help setup setup-tensorrt setup-tensorrt-pypi train export bench report tensorboard test test-all lint clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo 'Settings: IMAGE_SIZES="224 384" BATCH_SIZES="1 8" CONFIG=harness/configs/quick.yaml RUN=name PYTHON=python3.12'
 
 setup: $(SETUP)  ## Make .venv and install requirements.txt (once; about 6 GB)
+
+setup-tensorrt: $(SETUP)  ## Add today's Torch-TensorRT to .venv (needs NVIDIA's package index)
+	@echo "Installing requirements-tensorrt.txt into $(VENV) ..."
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-tensorrt.txt >$(VENV)/install-tensorrt.log 2>&1 || { echo "make: requirements-tensorrt.txt cannot be installed: NVIDIA's package index is not reachable, or pip's reason in $(VENV)/install-tensorrt.log; make setup-tensorrt-pypi needs PyPI alone"; exit 2; }
+
+setup-tensorrt-pypi:  ## Make .venv-tensorrt with an older TensorRT, from PyPI alone (CPython 3.10; about 6 GB)
+	@command -v $(PYTHON310) >/dev/null && $(PYTHON310) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 10))' || { echo "make: $(PYTHON310) is no CPython 3.10 with venv; name one: make PYTHON310=/path/to/python3.10 $@"; exit 2; }
+	@$(PYTHON310) -m venv .venv-tensorrt
+	@echo "Installing requirements-tensorrt-pypi.txt into .venv-tensorrt: about 6 GB, some minutes ..."
+	@.venv-tensorrt/bin/python -m pip install --quiet --disable-pip-version-check --only-binary=:all: -r requirements-tensorrt-pypi.txt >.venv-tensorrt/install.log 2>&1 || { grep -E '^ERROR' .venv-tensorrt/install.log | head -3; echo "make: installing failed; the whole log is .venv-tensorrt/install.log"; exit 2; }
 
 train: $(sizes:%=weights/best_resnet18_%.json)  ## Train ResNet-18 at each of IMAGE_SIZES, each from the one before
 
@@ -93,7 +107,7 @@ previous :=
 $(foreach size,$(sizes),$(eval $(call train_rule,$(size),$(previous)))$(eval previous := $(size)))
 
 weights/.exported-$(RUN): $(sizes:%=weights/best_resnet18_%.json) | $(SETUP)
-	$(PY) -m export --image_size '$(call list,$(sizes))' --to '$(formats)' --reference_images 64
+	$(PY) -m export --image_size '$(call list,$(sizes))' --to '$(formats)' --reference_images 64 $(engines)
 	@touch $@
 
 results/$(RUN)/.measured: weights/.exported-$(RUN) $(CONFIG) | $(SETUP)

@@ -40,8 +40,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "memory_vs_batch": "Lines, a panel for each image size: peak memory over batch size.",
         "accuracy_vs_fps": "Points, one for each approach and image size: accuracy against images per second.",
         "accuracy_vs_latency": "Points, one for each approach and image size: accuracy against latency.",
-        "pixels_vs_size": "Lines, one for each approach at its best batch: pixels per second over image size; level means "
-        "the pixel-count law.",
+        "pixels_vs_size": "Lines, one for each approach at its best batch: pixels per second; level is the law.",
         "roofline": "Points under a roof of memory bandwidth and matrix product: TFLOP/s over arithmetic intensity.",
         "load_bars": "Points, one line for each approach: the measures of load in per cent.",
         "energy_vs_batch": "Lines, a panel for each image size: energy per image over batch size.",
@@ -56,7 +55,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "memory_vs_batch": "График на каждый размер изображения: пик памяти при разных батчах.",
         "accuracy_vs_fps": "Точка — подход при одном размере изображения: доля верных ответов и скорость.",
         "accuracy_vs_latency": "Точка — подход при одном размере изображения: доля верных ответов и задержка.",
-        "pixels_vs_size": "Линия — подход при лучшем батче: пиксели в секунду; ровная линия означает закон числа пикселей.",
+        "pixels_vs_size": "Линия — подход при лучшем батче: пиксели в секунду; ровная линия — закон пикселей.",
         "roofline": "Точки и два предела, памяти и арифметики: TFLOP/s при разной арифметической интенсивности.",
         "load_bars": "Точки, строка — подход: разные меры загрузки в процентах.",
         "energy_vs_batch": "График на каждый размер изображения: энергия на изображение при разных батчах.",

@@ -12,8 +12,9 @@ BACKENDS = {
 
 
 def backend_label(backend: str) -> str:
-    """Display name of a backend; an unknown one keeps its own name."""
-    return BACKENDS.get(backend, backend)
+    """Display name of a backend, with the label of `backend@label`; an unknown one keeps its own name."""
+    name, _, label = backend.partition("@")
+    return " ".join(filter(None, [BACKENDS.get(name, name), label]))
 
 
 def contender_label(backend: str, variant: str, precision: str) -> str:

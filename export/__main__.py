@@ -1,4 +1,4 @@
-"""`python -m export`: trained weights -> reference logits, ONNX and INT8 ONNX files, each checked before it is kept."""
+"""`python -m export`: trained weights -> reference logits, ONNX files and TensorRT engines."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from typing import Literal, NoReturn, get_args
 
 from jsonargparse import ArgumentParser
 
+from export.engine_settings import EngineSettings, parse_profile
+
 PROG = "python -m export"
-Target = Literal["reference", "onnx", "fp16", "int8"]
+Target = Literal["reference", "onnx", "fp16", "int8", "engine", "torch_trt"]
+Precision = Literal["fp32", "tf32", "fp16", "int8"]
 EXPECTED = {
     "image_size": "an image size in px or a list such as '[224,384]'",
-    "to": "reference, onnx, int8 or a list such as '[onnx,int8]'",
+    "to": "reference, onnx, fp16, int8, engine, torch_trt or a list such as '[onnx,int8]'",
     "reference_images": "a number of images",
     "int8_style": "cpu or tensorrt",
+    "engine_precisions": "a list of fp32, tf32, fp16, int8",
+    "engine_profiles": "a list such as '[1-256-1024]'",
+    "engine_optimization_level": "a level from 0 to 5",
 }
 
 
@@ -27,12 +33,19 @@ class Options:
     Args:
         image_size: Image size in px, or a list of sizes such as '[224,384]'. Default: every size in --weights_dir.
         to: Artefacts to make: reference (a seeded batch with PyTorch's fp32 logits), onnx (fp32), fp16 (half
-            precision ONNX, for GPUs), int8 (quantised ONNX). The last two make the fp32 file too.
+            precision ONNX, for GPUs), int8 (quantised ONNX), engine (TensorRT engines from ONNX), torch_trt (modules
+            compiled by Torch-TensorRT). All but reference make the ONNX files they need too; the last two need a GPU.
         weights: A state_dict (.pth) of your own, with its .json beside it, instead of those in --weights_dir.
         weights_dir: Folder with training's weights; artefacts go to its onnx/ and reference/.
         reference_images: Validation images in the reference and in every parity check (a number of images).
         int8_style: cpu fuses best in ONNX Runtime and OpenVINO on a CPU; tensorrt is what TensorRT accepts and goes to
             a file of its own (..._int8_tensorrt.onnx).
+        engine_precisions: Precisions to build engine and torch_trt in (torch_trt offers no int8).
+        engine_profiles: Batch sizes that an engine is tuned for, each smallest-best-largest (one dynamic range) or one
+            number (static): '[1,256,1-256-1024]'. An engine holds them all, and a batch takes the narrowest that
+            fits; torch_trt takes the first.
+        engine_optimization_level: TensorRT's builder level, 0 (fast build) to 5. Default: 2 for int8, 3 for the rest.
+        engine_python: Python interpreter with TensorRT. Default: .venv-tensorrt/bin/python, where it exists, else this.
         force: Export again what is up to date (a flag without a value).
     """
 
@@ -42,6 +55,10 @@ class Options:
     weights_dir: Path = Path("weights")
     reference_images: int = 128
     int8_style: Literal["cpu", "tensorrt"] = "cpu"
+    engine_precisions: list[Precision] = field(default_factory=lambda: ["fp16", "int8"])
+    engine_profiles: list[int | str] = field(default_factory=lambda: ["1-256-1024"])
+    engine_optimization_level: int | None = None
+    engine_python: Path | None = None
     force: bool = False
 
 
@@ -65,8 +82,24 @@ def read_options(arguments: list[str] | None = None) -> Options:
     if options.reference_images < 1:
         parser.error(f"--reference_images: {options.reference_images} is not at least 1")
     if not options.to:
-        parser.error("--to: empty; name one or more of reference, onnx, fp16, int8")
+        parser.error(f"--to: empty; name one or more of {', '.join(get_args(Target))}")
+    make_engine_settings(options, parser)
     return options
+
+
+def make_engine_settings(options: Options, parser: OneLineParser | None = None) -> EngineSettings:
+    """The flags for engines; a wrong one ends the program with status 2 where a `parser` is given."""
+    try:
+        if not options.engine_profiles or not options.engine_precisions:
+            raise ValueError("--engine_profiles and --engine_precisions need at least one each")
+        if options.engine_optimization_level not in (None, *range(6)):
+            raise ValueError(f"--engine_optimization_level: {options.engine_optimization_level} is not 0 to 5")
+        profiles = [parse_profile(text) for text in options.engine_profiles]
+        return EngineSettings(list(options.engine_precisions), profiles, options.engine_optimization_level)
+    except ValueError as error:
+        if parser is None:
+            raise
+        parser.error(str(error))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -93,25 +126,30 @@ def _stop(status: int, line: str) -> int:
 def _export(options: Options) -> int:
     from rich.console import Console  # noqa: PLC0415
 
+    from export.builder import Builder, find_interpreter  # noqa: PLC0415
     from export.pipeline import CheckFailedError, Settings, WeightsExport  # noqa: PLC0415
     from export.source import find_weights, read_source  # noqa: PLC0415
+    from export.to_engine import export_target  # noqa: PLC0415
 
     wanted = [options.image_size] if isinstance(options.image_size, int) else options.image_size
     targets = [options.to] if isinstance(options.to, str) else options.to
     paths = [options.weights] if options.weights else find_weights(options.weights_dir, wanted)
     settings = Settings(options.weights_dir, options.reference_images, options.int8_style, options.force)
-    console, status = Console(), 0
-    for path in paths:
-        source = read_source(path, wanted if options.weights else None)
-        if not source.samples.labelled:
-            line = f"{path}: no samples/{path.stem}.npz beside it: synthetic images are used, accuracy cannot be told"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-        export = WeightsExport(source, settings, console)
-        try:
-            for target in [target for target in get_args(Target) if target in targets]:  # what others build on first
-                export.export(target)
-        except CheckFailedError as error:  # the other sizes may be well
-            status = _stop(1, str(error))
+    console, engine, status = Console(), make_engine_settings(options), 0
+    with Builder(find_interpreter(options.engine_python), options.weights_dir / "engines" / "builder.log") as builder:
+        for path in paths:
+            source = read_source(path, wanted if options.weights else None)
+            if not source.samples.labelled:
+                beside = f"{path}: no samples/{path.stem}.npz beside it"
+                line = f"{beside}: synthetic images are used, accuracy cannot be told"
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+            export = WeightsExport(source, settings, console)
+            try:
+                for target in get_args(Target):  # what others build on comes first
+                    if target in targets:
+                        export_target(export, target, builder, engine)
+            except CheckFailedError as error:  # the other sizes may be well
+                status = _stop(1, str(error))
     return status
 
 

@@ -11,19 +11,27 @@ WEIGHTS_NAME = re.compile(r"best_(?P<arch>\w+)_(?P<size>\d+)\.pth")
 
 @dataclass(frozen=True)
 class Artifact:
-    """One file of the export and the manifest beside it. `kind` is a folder of weights/: "onnx" or "reference"."""
+    """One file of the export and the manifest beside it.
+
+    `kind` is a folder of weights/: "onnx", "reference" or "engines/<gpu>-trt<version>". `runtime`: what runs an
+    engine.
+    """
 
     kind: str
     arch: str
     image_size: int
     precision: str = "fp32"
     int8_style: str | None = None
+    runtime: str = "tensorrt_engine"
 
     @property
     def name(self) -> str:
         """File name without its folder, e.g. `resnet18_224_int8.onnx`; only the style for TensorRT is spelled out."""
         if self.kind == "reference":
             return f"{self.arch}_{self.image_size}.npz"
+        if self.kind.startswith("engines/"):
+            suffix = ".engine" if self.runtime == "tensorrt_engine" else f"_{self.runtime}.pt"
+            return f"{self.arch}_{self.image_size}_{self.precision}{suffix}"
         style = "_tensorrt" if self.int8_style == "tensorrt" else ""
         return f"{self.arch}_{self.image_size}_{self.precision}{style}.onnx"
 

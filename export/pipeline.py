@@ -69,19 +69,19 @@ class WeightsExport:
         """FLOP and parameters of the network."""
         return count_cost(self.source.network, self.source.image_size)
 
-    def export(self, target: str) -> None:
-        """Make the artefact of `target` ("reference", "onnx", "fp16", "int8") unless it is up to date.
+    def export(self, target: str) -> Path:
+        """Make the artefact of `target` ("reference", "onnx", "fp16", "int8") unless it is up to date; its path.
 
         Raises CheckFailedError when it is invalid or answers differently from PyTorch; nothing is replaced then.
         """
-        {
+        return {
             "reference": self._export_reference,
             "onnx": self._export_onnx,
             "fp16": self._export_fp16,
-            "int8": self._export_int8,
+            "int8": lambda: self.export_int8(self.settings.int8_style),
         }[target]()
 
-    def _export_reference(self) -> None:
+    def _export_reference(self) -> Path:
         artifact = self._artifact("reference")
 
         def write() -> Fields:
@@ -91,18 +91,18 @@ class WeightsExport:
             layers = [asdict(layer) for layer in self.cost.layers]
             return {"images": len(self.images), "accuracy": self._accuracy(self.logits), "layers": layers}
 
-        self._make(artifact, {}, write)
+        return self.make(artifact, {}, write)
 
-    def _export_onnx(self) -> None:
+    def _export_onnx(self) -> Path:
         artifact = self._artifact("onnx")
 
         def write() -> Fields:
             model = build_onnx(self.source.network, self.source.image_size, self._metadata())
             return self._keep_model(artifact, model)
 
-        self._make(artifact, {"opset": OPSET}, write)
+        return self.make(artifact, {"opset": OPSET}, write)
 
-    def _export_fp16(self) -> None:
+    def _export_fp16(self) -> Path:
         self._export_onnx()  # what it is made from
         fp32 = self._artifact("onnx").path(self.settings.weights_dir)
         artifact = Artifact("onnx", self.source.arch, self.source.image_size, "fp16")
@@ -112,12 +112,12 @@ class WeightsExport:
             set_metadata(model, self._metadata())
             return self._keep_model(artifact, model)
 
-        self._make(artifact, {"fp32_sha256": sha256_of(fp32)}, write)
+        return self.make(artifact, {"fp32_sha256": sha256_of(fp32)}, write)
 
-    def _export_int8(self) -> None:
+    def export_int8(self, style: Int8Style) -> Path:
+        """Make the INT8 file of a style unless it is up to date; its path. Raises CheckFailedError."""
         self._export_onnx()  # what it is made from
         fp32 = self._artifact("onnx").path(self.settings.weights_dir)
-        style = self.settings.int8_style
         artifact = Artifact("onnx", self.source.arch, self.source.image_size, "int8", style)
 
         def write() -> Fields:
@@ -126,28 +126,30 @@ class WeightsExport:
             set_metadata(model, self._metadata())
             return {**self._keep_model(artifact, model), "calibration_images": len(calibration)}
 
-        self._make(artifact, {"int8_style": style, "fp32_sha256": sha256_of(fp32)}, write)
+        return self.make(artifact, {"int8_style": style, "fp32_sha256": sha256_of(fp32)}, write)
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """One line for the user."""
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _artifact(self, kind: str) -> Artifact:
         return Artifact(kind, self.source.arch, self.source.image_size)
 
-    def _make(self, artifact: Artifact, made_from: Fields, write: Callable[[], Fields]) -> None:
+    def make(self, artifact: Artifact, made_from: Fields, write: Callable[[], Fields]) -> Path:
         """Call `write`, which puts the file in place and answers with manifest fields; then write the manifest, last.
 
-        Does nothing when the artefact is up to date: made from the same things, and whole.
+        Answers with the file's path. Does nothing when the artefact is up to date: made from the same things, and
+        whole.
         """
         root = self.settings.weights_dir
         path, manifest_path = artifact.path(root), artifact.manifest_path(root)
         identity = {**self._identity(artifact), **made_from}
         if path in self._done:
-            return
+            return path
         self._done.add(path)
         if not self.settings.force and is_current(read_manifest(manifest_path), identity, sha256_of(path)):
-            self._say(f"{path}: up to date")
-            return
+            self.say(f"{path}: up to date")
+            return path
         started = time.perf_counter()
         with self._console.status(f"{path}: being made"):  # shown on a terminal only
             fields = write()
@@ -163,10 +165,12 @@ class WeightsExport:
             "versions": library_versions(),
         }
         write_manifest(manifest_path, manifest)
-        self._say(f"{path}: {seconds:.1f} s, {summary(manifest)}")
+        self.say(f"{path}: {seconds:.1f} s, {summary(manifest)}")
+        return path
 
     def _identity(self, artifact: Artifact) -> Fields:
-        """What an artefact was made from: when one of these differs, it is stale."""
+        """What an artefact was made from: when one of these differs, it is stale. Engines name their ONNX file."""
+        checked = {"samples_sha256": self.source.samples.sha256, "reference_images": len(self.images)}
         return {
             "format": MANIFEST_FORMAT,
             "kind": artifact.kind,
@@ -175,8 +179,7 @@ class WeightsExport:
             "precision": artifact.precision,
             "weights": self.source.weights.name,
             "weights_sha256": self.source.sha256,
-            "samples_sha256": self.source.samples.sha256,
-            "reference_images": len(self.images),
+            **({} if artifact.kind.startswith("engines/") else checked),
         }
 
     def _description(self, artifact: Artifact) -> Fields:

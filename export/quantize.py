@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.to_onnx import INPUT_NAME, quiet_libraries
+from export.to_opset17 import write_opset17
 
 if TYPE_CHECKING:  # heavy: imported where used
     import onnx
 
 Int8Style = Literal["cpu", "tensorrt"]
 CALIBRATION_BATCH = 8
-TENSORRT_OPSET = 17
-_POOLING = {"ReduceMean": "GlobalAveragePool", "Reshape": "Flatten"}
 
 
 class _Reader:
@@ -76,7 +75,7 @@ def build_int8(fp32: Path, calibration: NDArray[np.float32], style: Int8Style) -
     with tempfile.TemporaryDirectory() as folder, quiet_libraries():
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         if style == "tensorrt":
-            fp32 = _for_tensorrt(fp32, Path(folder) / "tensorrt.onnx")
+            fp32 = write_opset17(fp32, Path(folder) / "tensorrt.onnx")
         # Optimise the graph and infer shapes, as ONNX Runtime asks; the symbolic inference would add nothing: only the
         # batch is unknown, and the exporter wrote all other shapes down.
         quant_pre_process(str(fp32), str(prepared), skip_symbolic_shape=True)
@@ -94,23 +93,3 @@ def build_int8(fp32: Path, calibration: NDArray[np.float32], style: Int8Style) -
     del model.opset_import[:]
     model.opset_import.extend(opsets)  # pre-processing declares every domain that ONNX Runtime knows
     return model
-
-
-def _for_tensorrt(fp32: Path, path: Path) -> Path:
-    """Write to `path` the same network in opset 17, which TensorRT 8.6 reads, with a pooling operator it quantises.
-
-    The exporter writes the global average pooling as ReduceMean + Reshape; GlobalAveragePool + Flatten is the same.
-    """
-    import onnx  # noqa: PLC0415 - heavy
-    from onnx import version_converter  # noqa: PLC0415 - heavy
-
-    model = onnx.load(fp32)
-    for node in model.graph.node:
-        if node.op_type in _POOLING:
-            node.CopyFrom(onnx.helper.make_node(_POOLING[node.op_type], node.input[:1], node.output, name=node.name))
-    used = {name for node in model.graph.node for name in node.input}
-    unused = [entry for entry in model.graph.initializer if entry.name not in used]  # axes and shape
-    for entry in unused:
-        model.graph.initializer.remove(entry)
-    onnx.save(version_converter.convert_version(model, TENSORRT_OPSET), path)
-    return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +42,21 @@ class Model:
     weights: Artifact
     reference: Artifact
     exported: dict[str, Artifact]  # by the name `name_export` gives
+    engines: dict[str, dict[str, Artifact]] = field(default_factory=dict)  # by backend, then by `name_engine`
 
     @property
     def artifacts(self) -> list[Artifact]:
         """All files, weights first."""
-        return [self.weights, self.reference, *self.exported.values()]
+        engines = {artifact.path: artifact for built in self.engines.values() for artifact in built.values()}
+        return [self.weights, self.reference, *self.exported.values(), *engines.values()]
 
 
-def find_models(weights_dir: Path, image_sizes: list[int]) -> dict[int, Model]:
+def find_models(
+    weights_dir: Path, image_sizes: list[int], gpu: str = "", tensorrt: dict[str, str] | None = None
+) -> dict[int, Model]:
     """Models by image size; all that are found when `image_sizes` is empty. Files are verified.
 
+    Engines are those that were built for `gpu`, by the TensorRT version (`tensorrt`) that each backend runs.
     Raises ArtifactError naming the first thing that is missing or changed, and the command that makes it.
     """
     weights = {a.manifest["image_size"]: a for a in read_manifests(weights_dir, "best_*.json") if _is_current(a)}
@@ -59,6 +64,8 @@ def find_models(weights_dir: Path, image_sizes: list[int]) -> dict[int, Model]:
         raise ArtifactError(f"--weights_dir {weights_dir}: no trained weights there; run `make train export` first")
     references = {a.manifest["image_size"]: a for a in read_manifests(weights_dir / "reference", "*.json")}
     exported = list(read_manifests(weights_dir / "onnx", "*.json"))
+    built = read_manifests(weights_dir / "engines", "*/*.json") if tensorrt else []
+    built = [artifact for artifact in built if artifact.manifest.get("gpu") == gpu]
     models = {}
     for size in image_sizes or sorted(set(weights) & set(references)):
         if size not in weights:
@@ -70,7 +77,8 @@ def find_models(weights_dir: Path, image_sizes: list[int]) -> dict[int, Model]:
         if size not in references:
             raise ArtifactError(f"--image_sizes {size}: not exported; run `python -m export --image_size {size}`")
         mine = {name_export(a): a for a in exported if a.manifest["image_size"] == size}
-        models[size] = Model(size, weights[size], references[size], mine)
+        engines = {name: find_engines(built, size, version) for name, version in (tensorrt or {}).items()}
+        models[size] = Model(size, weights[size], references[size], mine, engines)
         check_model(models[size])
     if not models:
         raise ArtifactError(f"--weights_dir {weights_dir}: nothing is exported; run `python -m export`")
@@ -83,11 +91,23 @@ def name_export(artifact: Artifact) -> str:
     return artifact.manifest["precision"] + (f"_{style}" if style not in (None, "cpu") else "")
 
 
+def find_engines(built: list[Artifact], image_size: int, version: str) -> dict[str, Artifact]:
+    """Those of one image size and TensorRT version, by `name_engine`."""
+    wanted = {"image_size": image_size, "tensorrt": version}
+    return {name_engine(a): a for a in built if wanted.items() <= a.manifest.items()}
+
+
+def name_engine(artifact: Artifact) -> str:
+    """What runs it, and the precision: `tensorrt_engine/fp16`, `torch_trt_dynamo/fp16`."""
+    return f"{artifact.manifest.get('runtime')}/{artifact.manifest['precision']}"
+
+
 def check_model(model: Model) -> None:
     """Every file is whole, and every export was made from these very weights. Raises ArtifactError."""
-    export = f"run `python -m export --image_size {model.image_size}`"
     model.weights.verify(f"train again with `python -m training fit --data.image_size {model.image_size}`")
     for artifact in model.artifacts[1:]:
+        target = {"tensorrt_engine": " --to engine", None: ""}.get(artifact.manifest.get("runtime"), " --to torch_trt")
+        export = f"run `python -m export --image_size {model.image_size}{target}`"
         if artifact.manifest["weights_sha256"] != model.weights.sha256:
             raise ArtifactError(f"{artifact.path} was made from other weights than {model.weights.path}: {export}")
         artifact.verify(export)

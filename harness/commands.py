@@ -8,6 +8,7 @@ from typing import Any
 from scipy import stats
 
 from harness.artifacts import Artifact, Model
+from harness.backends import family
 from harness.backends.base import Spec
 from harness.config import BenchConfig
 from harness.measure import StopRule
@@ -18,10 +19,17 @@ def find_artifact(job: Job, model: Model) -> Artifact | None:
     """The exported file a job reads; None for PyTorch, which reads the weights themselves.
 
     INT8 and ONNX Runtime's FP16 have files of their own; other precisions are made from the fp32 file by the library.
+    TensorRT's backends read what was built for this GPU and their version; one file serves all batches and graphs.
     """
-    if job.backend == "pytorch":
+    backend, variant = family(job.backend), job.variant.removesuffix(AGAIN)
+    if backend == "pytorch":
         return None
-    own = job.precision == "int8" or (job.backend == "onnx_runtime" and job.precision == "fp16")
+    if backend in ("tensorrt_engine", "torch_trt"):
+        runtime = backend if backend == "tensorrt_engine" else f"torch_trt_{variant.removesuffix('_graph')}"
+        return model.engines.get(job.backend, {}).get(f"{runtime}/{job.precision}")
+    if (backend, variant, job.precision) == ("onnx_runtime", "tensorrt", "int8"):
+        return model.exported.get("int8_tensorrt")
+    own = job.precision == "int8" or (backend == "onnx_runtime" and job.precision == "fp16")
     return model.exported.get(job.precision if own else "fp32")
 
 
@@ -54,6 +62,7 @@ def make_load_command(job: Job, config: BenchConfig, model: Model, device: str, 
         num_classes=model.weights.manifest["num_classes"],
         weights=model.weights.path.resolve(),
         artifact=artifact.path.resolve() if artifact else None,
+        artifact_sha256=artifact.sha256 if artifact else None,
     )
     paths = {"weights": str(spec.weights), "artifact": str(spec.artifact) if spec.artifact else None}
     return {

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from harness.backends import BACKENDS
+from harness.backends import BACKENDS, family
 from harness.schema import PRECISIONS
 
 
@@ -16,7 +16,8 @@ class BenchConfig:
 
     Args:
         backends: Contenders, each `backend[/variant[/precision]]`, e.g. `pytorch/channels_last/fp32`. Left out parts
-            mean the backend's first variant and fp32.
+            mean the backend's first variant and fp32. `pytorch@old/...` is pytorch under a name of its own, to race
+            two environments of one backend.
         image_sizes: Square input sides in px. Empty: every size that has been exported.
         batch_sizes: Images per inference. Measured in ascending order; after an out-of-memory, larger ones are skipped.
             Empty: powers of two from 1 to max_batch.
@@ -51,7 +52,8 @@ class BenchConfig:
             one: the two must come out equal.
         strict: Stop when other processes use the machine, instead of warning.
         environments: Python interpreter by backend, for backends that live in another environment, e.g.
-            `{torch_trt: .venv-tensorrt/bin/python}`.
+            `{torch_trt: .venv-tensorrt/bin/python, pytorch@old: .venv-old/bin/python}`. torch_trt and tensorrt_engine
+            find `.venv-tensorrt` by themselves.
     """
 
     backends: list[str] = field(default_factory=lambda: ["pytorch", "pytorch/channels_last", "onnx_runtime"])
@@ -102,7 +104,9 @@ class BenchConfig:
         for text in self.only:
             self._check_cell(text)
         for name in self.environments:
-            _require(name in BACKENDS, "environments", name, f"no such backend; there are {', '.join(BACKENDS)}")
+            _require(
+                family(name) in BACKENDS, "environments", name, f"no such backend; there are {', '.join(BACKENDS)}"
+            )
 
     @property
     def contenders(self) -> list[tuple[str, str, str]]:
@@ -140,8 +144,9 @@ def parse_contender(text: str) -> tuple[str, str, str]:
     """Split `backend[/variant[/precision]]`. Raises ValueError naming the flag and what there is."""
     backend, _, rest = text.partition("/")
     variant, _, precision = rest.partition("/")
-    _require(backend in BACKENDS, "backends", backend, f"unknown backend; there are {', '.join(BACKENDS)}")
-    variants = BACKENDS[backend].variants
+    known = family(backend) in BACKENDS and re.fullmatch(r"\w+(@[\w.-]+)?", backend)
+    _require(bool(known), "backends", backend, f"unknown backend; there are {', '.join(BACKENDS)}")
+    variants = BACKENDS[family(backend)].variants
     if variant in PRECISIONS and not precision:
         variant, precision = "", variant
     variant, precision = variant or variants[0], precision or "fp32"

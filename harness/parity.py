@@ -76,6 +76,8 @@ def find_contradiction(executed: dict[str, Any], precision: str) -> str:
         return "labelled fp32, but TF32 was allowed"
     if executed.get("cpu_nodes"):
         return f"on the GPU, but these nodes ran on the CPU: {', '.join(executed['cpu_nodes'])}"
+    if executed.get("trt_engines") == 0:
+        return "there is no TensorRT engine in the module: all of it ran in PyTorch"
     found: dict[str, int] = executed.get("compute_dtypes", {})
     total = sum(found.values())
     fitting = sum(count for dtype, count in found.items() if dtype in COMPUTE_DTYPES[precision])

@@ -18,6 +18,7 @@ from harness.artifacts import Model, find_models
 from harness.audit import describe_load, observe_load
 from harness.ceilings import CalibrationFailed, describe_ceilings, measure_ceilings
 from harness.config import BenchConfig, check_run_id
+from harness.environments import find_tensorrt_versions
 from harness.interrupt import Interrupt
 from harness.machine import describe_machine
 from harness.plan import drop_done, plan_groups
@@ -51,7 +52,8 @@ def run(request: Request) -> int:
     """
     folder, config = find_folder(request)
     machine = describe_machine(config.device)
-    models = find_models(request.weights_dir, config.image_sizes)
+    versions = find_tensorrt_versions(config, machine["kind"])
+    models = find_models(request.weights_dir, config.image_sizes, machine["device"], versions)
     find_profiled(request.profile, plan_groups(config, list(models)))
     lock = ResultsLock(request.results_dir)
     try:
@@ -131,8 +133,7 @@ def measure(
     if config.calibrate and left:
         calibrate(folder, machine, threads, sheet)
     progress = Progress(Console(), groups, len(done), machine["kind"])  # its clock starts here
-    on_row, python = progress.show_row, sys.executable
-    sweep = Sweep(config, folder, models, machine, threads, python, on_row, telemetry, interrupt, sheet)
+    sweep = Sweep(config, folder, models, machine, threads, progress.show_row, telemetry, interrupt, sheet)
     sweep.run(groups)
     if left:
         write_audit(folder, sweep, load)

@@ -12,6 +12,7 @@ from typing import Any
 from harness.artifacts import Model
 from harness.commands import describe_job, make_load_command
 from harness.config import BenchConfig
+from harness.environments import find_interpreter
 from harness.gpu_samples import find_disturbance
 from harness.interrupt import Interrupt
 from harness.launch import WorkerDied, WorkerProcess, make_environment
@@ -33,7 +34,6 @@ class Sweep:
     models: dict[int, Model]
     machine: dict[str, Any]
     threads: int
-    interpreter: str
     on_row: OnRow
     telemetry: Telemetry
     interrupt: Interrupt = field(default_factory=Interrupt)
@@ -101,7 +101,7 @@ class Sweep:
         if self.kept is None or not may_share_worker(self.kept[0], job):
             self._stop_kept()
             log = self.folder.path / "logs" / f"{job.backend}-{job.variant}-{job.precision}-{job.image_size}.log"
-            interpreter = self.config.environments.get(job.backend, self.interpreter)
+            interpreter = find_interpreter(job.backend, self.config.environments)
             self.kept = job, WorkerProcess(interpreter, log, self.environment)
         worker = self.kept[1]
         self.kept = job, worker

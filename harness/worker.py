@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.backends import BACKENDS
+from harness.backends import BACKENDS, family
 from harness.backends.base import Backend, BackendUnavailable, Spec, UnsupportedJob
 from harness.clocks import Clock, make_clock
 from harness.measure import MIN_COVERAGE, Samples, StopRule, run_for, sample, sample_other_boundaries
@@ -80,7 +80,7 @@ class Worker:
         """The clock first: it makes the stream that a backend then finds as the current one. Returns ms."""
         start = time.perf_counter()
         clock = make_clock(self.spec.device, l2_flush=l2_flush)
-        module, _, name = BACKENDS[backend].target.partition(":")
+        module, _, name = BACKENDS[family(backend)].target.partition(":")
         try:
             self.backend = getattr(importlib.import_module(module), name)()
         except ImportError as error:

@@ -1,6 +1,7 @@
 """Who may import whom, read from the source: stages meet in files."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +18,10 @@ ALLOWED = {
 # imported by workers, possibly under Python 3.10 with one runtime library and NumPy
 WORKER_MODULES = [
     "worker", "measure", "memory", "reference", "clocks", "schema", "parity", "backends/__init__", "backends/base",
+    "backends/engine_files", "backends/inspector", "backends/torch_trt_graph",
 ]  # fmt: skip
+# started under the interpreter of the TensorRT environment; torch is there
+BUILDER_MODULES = {"engine_builder": (), "tensorrt_builder": (), "torch_trt_builder": ("torch",)}
 INSIDE_HARNESS = {
     "schema": (), "clocks": (), "measure": ("clocks",), "parity": ("schema",), "machine": ("nvml",), "artifacts": (),
     "config": ("backends", "schema"), "store": ("schema",), "plan": ("config", "schema"),
@@ -25,6 +29,7 @@ INSIDE_HARNESS = {
     "worker": ("backends", "clocks", "measure", "memory", "parity", "reference", "schema"), "interrupt": ("launch",),
     "nvml": (), "gpm": ("nvml",), "gpu_samples": ("nvml",), "telemetry": ("gpm", "gpu_samples", "nvml"),
     "calibrate": (), "ceilings": ("launch", "store"), "traces": ("plan", "schema"),
+    "environments": ("backends", "config", "launch"),
 }  # fmt: skip
 
 
@@ -70,6 +75,33 @@ def test_worker_modules_need_only_the_standard_library_and_numpy(module):
     for name in imports_of(path):
         top = name.split(".")[0]
         assert top in ("numpy", "harness") or top in sys.stdlib_module_names, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("module", BUILDER_MODULES)
+def test_builder_modules_need_nothing_of_the_main_environment(module):
+    """They run in TensorRT's environment, in Python 3.10, and import nothing else of ours."""
+    path = ROOT / "export" / f"{module}.py"
+    ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))
+    for name in imports_of(path):
+        top = name.split(".")[0]
+        assert top in BUILDER_MODULES[module] or top in sys.stdlib_module_names, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "harness/backends").glob("*.py")), ids=lambda path: path.stem)
+def test_backends_are_written_in_the_syntax_of_python_3_10(path):
+    """Any of them may be given another interpreter."""
+    ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 10))
+
+
+@pytest.mark.slow
+def test_what_workers_call_exists_in_python_3_10(tmp_path):
+    """Mypy's typeshed knows which names of the standard library are newer, such as hashlib.file_digest."""
+    workers = [ROOT / "harness" / f"{module}.py" for module in WORKER_MODULES]
+    files = [*workers, *(ROOT / "harness/backends").glob("*.py"), *(ROOT / f"export/{m}.py" for m in BUILDER_MODULES)]
+    flags = ["--python-version", "3.10", "--follow-imports=skip", "--ignore-missing-imports", "--config-file="]
+    command = [sys.executable, "-m", "mypy", *flags, "--cache-dir", str(tmp_path), *sorted({str(f) for f in files})]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
 
 
 def test_every_package_has_an_empty_init():

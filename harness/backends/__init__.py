@@ -14,6 +14,15 @@ BACKENDS = {
     "pytorch": Entry(
         "harness.backends.pytorch:PyTorchBackend", ("eager", "channels_last", "graph", "compile", "fused")
     ),
-    "onnx_runtime": Entry("harness.backends.onnx_runtime:OnnxRuntimeBackend", ("default", "tuned")),
+    "onnx_runtime": Entry("harness.backends.onnx_runtime:OnnxRuntimeBackend", ("default", "tuned", "tensorrt")),
+    "torch_trt": Entry(
+        "harness.backends.torch_trt:TorchTrtBackend", ("dynamo", "dynamo_graph", "torchscript", "torchscript_graph")
+    ),
+    "tensorrt_engine": Entry("harness.backends.tensorrt_engine:TensorRtEngineBackend", ("default", "graph")),
     "openvino": Entry("harness.backends.openvino:OpenVinoBackend", ("default",)),
 }
+
+
+def family(backend: str) -> str:
+    """The table's name of a backend that a contender may call `name@label`, to race two environments of it."""
+    return backend.partition("@")[0]

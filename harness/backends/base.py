@@ -22,7 +22,10 @@ class UnsupportedJob(Exception):  # noqa: N818 - likewise
 
 @dataclass(frozen=True)
 class Spec:
-    """What to load. `weights` is a state_dict file; `artifact` the export of this size and precision, if any."""
+    """What to load. `weights` is a state_dict file; `artifact` the export of this size and precision, if any.
+
+    `artifact_sha256` is what its manifest says; a library that runs code from the file must compare it first.
+    """
 
     variant: str
     precision: str
@@ -33,6 +36,7 @@ class Spec:
     num_classes: int
     weights: Path
     artifact: Path | None
+    artifact_sha256: str | None = None
 
 
 class Backend(ABC):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 
+DEVICE = "cuda"
 WARM_RUNS = 3  # libraries choose algorithms and take workspace in their first runs, which a capture must not contain
 
 
@@ -42,3 +43,30 @@ class Transfers:
     def download(self, output: torch.Tensor) -> None:
         """Device to host; `output` is that of the last run."""
         self.host_output.copy_(output, non_blocking=True)
+
+
+class Batch:
+    """A network ready for one batch size: `images` and `output` on the device; `infer` enqueues one inference."""
+
+    def __init__(self, infer: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, *, captured: bool) -> None:
+        self.images = images
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.transfers: Transfers | None = None
+        self.infer = infer
+        self.output = infer(images)
+        if captured:
+            self.graph, self.output = capture(lambda: infer(images))
+
+    def run(self) -> None:
+        """Enqueue one inference."""
+        if self.graph is not None:
+            self.graph.replay()
+        else:
+            self.output = self.infer(self.images)
+
+    def run_with_transfers(self) -> None:
+        """Enqueue the copies from and to pinned host memory around it."""
+        self.transfers = self.transfers or Transfers(self.images, self.output)
+        self.transfers.upload()
+        self.run()
+        self.transfers.download(self.output)

@@ -20,20 +20,22 @@ class OnnxRuntimeBackend(Backend):
     """An exported ONNX file on ONNX Runtime's CPU or CUDA execution provider.
 
     `default`: the provider's own settings. `tuned` (CUDA): NHWC convolutions, exhaustive search for the fastest
-    algorithm, one CUDA graph for each batch size.
+    algorithm, one CUDA graph for each batch size. `tensorrt`: the TensorRT provider, which builds when it first meets
+    a batch size.
     """
 
     def load(self, spec: Spec) -> None:
         """See Backend."""
-        if spec.precision not in OFFERED[spec.device]:
+        if spec.device == "cpu" and spec.variant != "default":
+            raise UnsupportedJob(f"onnx_runtime/{spec.variant} needs an NVIDIA GPU")
+        if spec.precision not in OFFERED[spec.device] and spec.variant != "tensorrt":
             raise UnsupportedJob(f"onnx_runtime on {spec.device} offers {', '.join(OFFERED[spec.device])}")
-        if spec.device == "cpu" and spec.variant == "tuned":
-            raise UnsupportedJob("onnx_runtime/tuned needs an NVIDIA GPU")
         if spec.artifact is None:
             to = "reference,onnx" if spec.precision in ("fp32", "tf32") else f"reference,onnx,{spec.precision}"
+            style = " --int8_style tensorrt" if (spec.variant, spec.precision) == ("tensorrt", "int8") else ""
             raise BackendUnavailable(
                 f"no {spec.precision} ONNX file for {spec.image_size} px: "
-                f"run `python -m export --image_size {spec.image_size} --to '[{to}]'`"
+                f"run `python -m export --image_size {spec.image_size} --to '[{to}]'{style}`"
             )
         self.buffers: Any = None  # ONNX Runtime and the buffers carry no types
         self.session: Any = None
@@ -47,10 +49,16 @@ class OnnxRuntimeBackend(Backend):
         providers: list[Any] = ["CPUExecutionProvider"]
         if spec.device == "cuda":
             providers.insert(0, self._cuda_provider(spec))
+        if spec.variant == "tensorrt":
+            from harness.backends import onnx_runtime_tensorrt  # noqa: PLC0415 - of this variant alone
+
+            stream = providers[0][1]["user_compute_stream"]
+            providers.insert(0, onnx_runtime_tensorrt.make_provider(spec.precision, int(stream)))
         self.session_options, self.providers = options, providers
         self.session = onnxruntime.InferenceSession(spec.artifact, options, providers=providers)
-        if spec.device == "cuda" and "CUDAExecutionProvider" not in self.session.get_providers():
-            raise BackendUnavailable("ONNX Runtime could not start its CUDA provider (its reason is in the log)")
+        wanted = next(entry if isinstance(entry, str) else entry[0] for entry in providers)
+        if wanted not in self.session.get_providers():
+            raise BackendUnavailable(f"ONNX Runtime could not start its {wanted} (its reason is in the log)")
 
     def _cuda_provider(self, spec: Spec) -> tuple[str, dict[str, str]]:
         """The CUDA provider on torch's stream, which the clock's events are recorded on; a run does not wait for it."""
@@ -115,7 +123,7 @@ class OnnxRuntimeBackend(Backend):
         subgraphs = self.session.get_provider_graph_assignment_info()
         nodes = Counter((graph.ep_name, node.op_type) for graph in subgraphs for node in graph.get_nodes())
         on_gpu = self.spec.device == "cuda"
-        fallen = sorted(op for provider, op in nodes if provider != "CUDAExecutionProvider")
+        fallen = sorted(op for provider, op in nodes if provider == "CPUExecutionProvider")
         return {
             "providers": self.session.get_providers(),
             "nodes": {f"{provider}:{op}": count for (provider, op), count in sorted(nodes.items())},

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from harness.backends.base import PROFILED, Backend, BackendUnavailable, Spec, UnsupportedJob
-from harness.backends.cuda import Transfers, capture, free_memory
+from harness.backends.cuda import Batch, free_memory
 from harness.backends.onednn import trace_kernels
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -20,26 +20,6 @@ CUDA_ONLY = ("graph", "fused")
 # how Inductor on a CPU and Triton say that there is no compiler: their error classes are private
 NO_COMPILER = ("No working C++ compiler", "Failed to find C compiler")
 CAPTURED = ("graph", "compile", "fused")  # on a GPU
-
-
-class Batch:
-    """The network ready for one batch size: `images` and `output` on the device."""
-
-    def __init__(self, infer: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor, *, captured: bool) -> None:
-        self.images = images
-        self.graph: torch.cuda.CUDAGraph | None = None
-        self.transfers: Transfers | None = None
-        self.infer = infer
-        self.output = infer(images)
-        if captured:
-            self.graph, self.output = capture(lambda: infer(images))
-
-    def run(self) -> None:
-        """Enqueue one inference."""
-        if self.graph is not None:
-            self.graph.replay()
-        else:
-            self.output = self.infer(self.images)
 
 
 class PyTorchBackend(Backend):
@@ -133,11 +113,7 @@ class PyTorchBackend(Backend):
     @torch.inference_mode()
     def run_with_transfers(self) -> None:
         """See Backend."""
-        batch = self.bound
-        batch.transfers = batch.transfers or Transfers(batch.images, batch.output)
-        batch.transfers.upload()
-        batch.run()
-        batch.transfers.download(batch.output)
+        self.bound.run_with_transfers()
 
     def logits(self) -> np.ndarray:
         """See Backend."""

@@ -18,9 +18,14 @@ pytestmark = pytest.mark.slow
 CONTENDERS = [
     "pytorch/eager/fp32", "pytorch/channels_last/fp32", "pytorch/channels_last/bf16", "pytorch/eager/fp16",
     "onnx_runtime/default/fp32", "onnx_runtime/default/int8",
+    "onnx_runtime/tensorrt/fp16",
     "openvino/default/fp32", "openvino/default/bf16", "openvino/default/int8",
+    "torch_trt/dynamo/fp16", "tensorrt_engine/default/fp16",
 ]  # fmt: skip
-UNSUPPORTED = {"pytorch/eager/fp16"}
+NOT_HERE = {
+    "pytorch/eager/fp16": "unsupported", "onnx_runtime/tensorrt/fp16": "unsupported",
+    "torch_trt/dynamo/fp16": "unavailable", "tensorrt_engine/default/fp16": "unavailable",
+}  # fmt: skip
 TRACED = {"pytorch/eager/fp32": "aten::conv2d", "onnx_runtime/default/fp32": "Conv"}
 INPUT_TYPES = {"fp32": {"f32"}, "bf16": {"bf16"}, "int8": {"u8", "i8", "s8"}}
 
@@ -56,7 +61,7 @@ def test_every_contender_of_the_table_has_its_rows(rows):
     assert {contender.split("/")[0] for contender in CONTENDERS} == set(BACKENDS)
     for contender in [*CONTENDERS, "pytorch/eager+again/fp32"]:
         row = rows[contender]
-        expected = ("unsupported",) if contender in UNSUPPORTED else ("ok", "unstable")
+        expected = (NOT_HERE[contender],) if contender in NOT_HERE else ("ok", "unstable")
         assert row.status in expected, f"{row.job}: {row.status} {row.reason}"
 
 

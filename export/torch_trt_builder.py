@@ -1,0 +1,102 @@
+"""Weights -> a module compiled by Torch-TensorRT, saved. Runs in the builder's process.
+
+`compile_arguments` is where the releases differ: 2.2 takes precision by `enabled_precisions` (and needs a half module
+as well) and answers in the format that is asked for; since 2.10 the dynamo front end takes precision from the module
+alone, and `torch_tensorrt.save` writes the format. Releases from 2.3 to 2.9 are refused: their calls were not checked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+OLD, NEW = (2, 2), (2, 10)
+DEVICE = "cuda"
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16}
+
+
+def read_version(text: str) -> tuple[int, int]:
+    """(major, minor) of `2.14.0+cu130`."""
+    major, minor = text.split(".")[:2]
+    return int(major), int(minor)
+
+
+def compile_arguments(
+    version: tuple[int, int], frontend: str, precision: str, optimization_level: int
+) -> dict[str, Any]:
+    """Keyword arguments of `torch_tensorrt.compile` beside `inputs`.
+
+    Raises ValueError for a release that is not known.
+    """
+    if version != OLD and version < NEW:
+        raise ValueError(f"Torch-TensorRT {version[0]}.{version[1]} is not known here; 2.2 and 2.10 or newer are")
+    shared = {"disable_tf32": precision != "tf32"}
+    old = {**shared, "enabled_precisions": {DTYPES[precision]}}
+    if frontend == "torchscript":
+        return {"ir": "ts", **old}
+    if version == OLD:
+        # the default format, an exported program, costs milliseconds of host time in every call; `debug` is what keeps
+        # the layers' precisions in the engine, and has no part in how it runs
+        return {
+            "ir": "dynamo",
+            **old,
+            "output_format": "torchscript",
+            "optimization_level": optimization_level,
+            "debug": True,
+        }
+    return {"ir": "dynamo", **shared, "optimization_level": optimization_level}
+
+
+def build(
+    *,
+    weights: str,
+    arch: str,
+    num_classes: int,
+    image_size: int,
+    out: str,
+    precision: str,
+    frontend: str,
+    profiles: list[list[int]],
+    optimization_level: int,
+) -> dict[str, Any]:
+    """Compile and save into `out`; answers with manifest fields. `profiles`: the first, [smallest, best, largest]."""
+    torchvision = importlib.import_module("torchvision")
+    torch_trt = importlib.import_module("torch_tensorrt")
+    version = read_version(torch_trt.__version__)
+    arguments = compile_arguments(version, frontend, precision, optimization_level)
+    network = torchvision.models.get_model(arch, weights=None, num_classes=num_classes)
+    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    network = network.eval().to(DEVICE, DTYPES[precision])
+    shapes = [(batch, 3, image_size, image_size) for batch in profiles[0]]
+    limits = dict(zip(("min_shape", "opt_shape", "max_shape"), shapes, strict=True))
+    source = torch_trt.Input(**limits, dtype=DTYPES[precision], name="x")  # as torchvision's forward calls it
+    start = time.perf_counter()
+    with torch.no_grad(), detailed_layers(torch_trt, version):
+        if arguments["ir"] == "ts":
+            network = torch.jit.trace(network, torch.zeros(shapes[1], dtype=DTYPES[precision], device=DEVICE))
+        module = torch_trt.compile(network, inputs=[source], **arguments)
+    build_s = time.perf_counter() - start
+    return {"build_s": round(build_s, 2), "form": save(torch_trt, module, source, Path(out))}
+
+
+def detailed_layers(torch_trt: Any, version: tuple[int, int]) -> Any:
+    """Since 2.10 the debugger is what keeps the layers' precisions in the engine; elsewhere nothing is needed."""
+    if version < NEW:
+        return contextlib.nullcontext()
+    folder = tempfile.mkdtemp(prefix="torch_trt_log_")
+    return torch_trt.dynamo.Debugger(log_level="warning", engine_builder_monitor=False, logging_dir=folder)
+
+
+def save(torch_trt: Any, module: Any, source: Any, out: Path) -> str:
+    """Write the module; answers with the form that the harness loads it by."""
+    if isinstance(module, torch.jit.ScriptModule):
+        torch.jit.save(module, str(out))
+        return "torchscript"
+    torch_trt.save(module, str(out), output_format="exported_program", arg_inputs=[source])
+    return "exported_program"

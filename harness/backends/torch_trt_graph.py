@@ -1,0 +1,63 @@
+"""What a module compiled by Torch-TensorRT holds: TensorRT engines, and the operations that fell back to PyTorch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+EXECUTE = "execute_engine"  # tensorrt::execute_engine, in both forms; also ..._dynamic_engine in newer releases
+PLUMBING = ("prim::", "getitem", "sym_size", "device", "_guards", "_assert")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """`engines` answer `get_engine_layer_info`; `calls`: how many nodes run one; `torch_ops`: the others, counted."""
+
+    engines: list[Any]
+    calls: int
+    torch_ops: dict[str, int]
+
+    def count(self) -> dict[str, Any]:
+        """For the row. One engine and no torch_ops: nothing fell back."""
+        return {"trt_engines": self.calls, "torch_ops": self.torch_ops}
+
+
+def read_torchscript(module: Any) -> Contents:
+    """Contents of a TorchScript module: `inlined_graph` shows the calls of all its submodules."""
+    values: dict[str, Any] = {}
+    engines, names = [], []
+    graph = module.inlined_graph
+    values[next(iter(graph.inputs())).debugName()] = module
+    for node in graph.nodes():
+        if node.kind() != "prim::GetAttr":
+            names.append(node.kind())
+            continue
+        owner = values.get(node.input().debugName())
+        found = getattr(owner, node.s("name"), None)
+        values[node.output().debugName()] = found
+        if hasattr(found, "get_engine_layer_info"):
+            engines.append(found)
+    return count_calls(engines, names)
+
+
+def read_exported_program(module: Any) -> Contents:
+    """Contents of a loaded program's GraphModule."""
+    engines, names = [], []
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            found = module
+            for part in str(node.target).split("."):
+                found = getattr(found, part, None)
+            if hasattr(found, "get_engine_layer_info"):
+                engines.append(found)
+        elif node.op in ("call_function", "call_method", "call_module"):
+            names.append(str(node.target))
+    return count_calls(engines, names)
+
+
+def count_calls(engines: list[Any], names: list[str]) -> Contents:
+    """Names of operations, sorted into engines, PyTorch's work and what only passes values on."""
+    calls = sum(EXECUTE in name or "dynamic_engine" in name for name in names)
+    others = Counter(name for name in names if EXECUTE not in name and not any(sign in name for sign in PLUMBING))
+    return Contents(engines, calls, dict(sorted(others.items())))

@@ -1,0 +1,116 @@
+"""Torch-TensorRT is called as its releases want it: checked against the signatures in the published wheels' source.
+
+fixtures/torch_tensorrt_signatures.json was read, by ast, from the wheels torch_tensorrt 2.2.0 (CPython 3.10) and 2.14.0
+(3.12): parameters by function; `**kwargs` is where a misspelt one would vanish unseen.
+"""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torchvision
+
+from export import torch_trt_builder
+from export.torch_trt_builder import build, compile_arguments, read_version
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")  # torch.jit is deprecated
+SIGNATURES = json.loads((Path(__file__).parents[1] / "fixtures" / "torch_tensorrt_signatures.json").read_text())
+
+
+@pytest.mark.parametrize("release", SIGNATURES)
+@pytest.mark.parametrize("frontend", ["dynamo", "torchscript"])
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16"])
+def test_every_argument_is_a_named_parameter_of_the_release(release, frontend, precision):
+    """None may end in `**kwargs`, where dynamo ignores it: `enabled_precisions` does so since 2.10."""
+    arguments = compile_arguments(read_version(release), frontend, precision, 3)
+    named = SIGNATURES[release]["ts_compile" if frontend == "torchscript" else "dynamo_compile"]
+    assert arguments.pop("ir") == ("ts" if frontend == "torchscript" else "dynamo")
+    assert set(arguments) <= set(named), set(arguments) - set(named)
+    assert {"module", "ir", "inputs"} <= set(SIGNATURES[release]["compile"])
+    assert arguments["disable_tf32"] is (precision != "tf32")
+
+
+def test_half_precision_is_asked_for_where_the_release_reads_it():
+    """2.2 needs the argument; today's dynamo has none and takes the module's type."""
+    assert compile_arguments((2, 2), "dynamo", "fp16", 3)["enabled_precisions"] == {torch.float16}
+    assert compile_arguments((2, 2), "dynamo", "fp16", 3)["output_format"] == "torchscript"
+    assert "enabled_precisions" not in SIGNATURES["2.14.0"]["dynamo_compile"]
+    assert "output_format" not in SIGNATURES["2.14.0"]["dynamo_compile"]
+    assert compile_arguments((2, 14), "torchscript", "fp16", 3)["enabled_precisions"] == {torch.float16}
+
+
+@pytest.mark.parametrize("version", [(2, 0), (2, 5), (2, 9)])
+def test_releases_whose_calls_were_not_checked_are_refused(version):
+    """Better than a silent fp32."""
+    with pytest.raises(ValueError, match="is not known here"):
+        compile_arguments(version, "dynamo", "fp16", 3)
+
+
+def test_versions_are_read_with_their_local_part():
+    """As torch_tensorrt.__version__ has it."""
+    assert read_version("2.14.0+cu130") == (2, 14)
+
+
+class FakeTorchTrt:
+    """Records the calls; a compiled module is the network itself."""
+
+    def __init__(self, release):
+        self.__version__, self.named = release, SIGNATURES[release]
+        self.dynamo = SimpleNamespace(Debugger=self.debugger)
+
+    def Input(self, **limits):  # noqa: N802 - the library's name
+        assert set(limits) <= set(self.named["Input"])
+        self.limits = limits
+        return "an input"
+
+    def compile(self, module, inputs, **arguments):
+        assert inputs == ["an input"]
+        self.compiled, self.arguments = module, arguments
+        return torch.jit.trace(module, torch.zeros(1, 3, 32, 32)) if self.__version__ == "2.2.0" else module
+
+    def debugger(self, **arguments):
+        assert set(arguments) <= set(self.named["Debugger"])
+        return torch.no_grad()
+
+    def save(self, module, file_path, **arguments):
+        assert set(arguments) <= set(self.named["save"])
+        Path(file_path).write_bytes(b"an exported program")
+
+
+@pytest.fixture
+def request_fields(tmp_path):
+    """What the export asks for."""
+    torch.save(torchvision.models.resnet18(num_classes=10).state_dict(), tmp_path / "w.pth")
+    return {
+        "weights": str(tmp_path / "w.pth"), "arch": "resnet18", "num_classes": 10, "image_size": 32,
+        "out": str(tmp_path / "out.pt"), "precision": "fp32", "profiles": [[1, 4, 8]], "optimization_level": 3,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("release", "frontend", "form"),
+    [
+        ("2.2.0", "dynamo", "torchscript"),
+        ("2.2.0", "torchscript", "torchscript"),
+        ("2.14.0", "dynamo", "exported_program"),
+        ("2.14.0", "torchscript", "torchscript"),
+    ],
+)
+def test_the_module_is_compiled_with_a_dynamic_profile_and_saved(monkeypatch, request_fields, release, frontend, form):
+    """The dynamic input is named as torchvision's forward names it; a saved TorchScript file can be loaded again."""
+    library = FakeTorchTrt(release)
+    monkeypatch.setitem(sys.modules, "torch_tensorrt", library)
+    monkeypatch.setattr(torch_trt_builder, "DEVICE", "cpu")
+    fields = build(**request_fields, frontend=frontend)
+    assert fields["form"] == form
+    assert [library.limits[name][0] for name in ("min_shape", "opt_shape", "max_shape")] == [1, 4, 8]
+    assert library.limits["name"] == "x"
+    assert isinstance(library.compiled, torch.jit.ScriptModule) is (frontend == "torchscript")
+    assert fields["build_s"] >= 0
+    if form == "torchscript":
+        assert torch.jit.load(request_fields["out"])(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    else:
+        assert Path(request_fields["out"]).read_bytes() == b"an exported program"
