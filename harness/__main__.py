@@ -48,6 +48,18 @@ def build_parser() -> ArgumentParser:
     )
     parser.add_argument("--weights_dir", type=Path, default=Path("weights"), help="Folder with weights and exports.")
     parser.add_argument("--results_dir", type=Path, default=Path("results"), help="Folder that gets the run's folder.")
+    parser.add_argument(
+        "--cluster",
+        type=str | None,
+        help="Spread the jobs over a Ray cluster: local (started for this run, on loopback), HOST:PORT or "
+        "ray://HOST:PORT. Needs requirements-cluster.txt. Files that a machine lacks are sent to it.",
+    )
+    parser.add_argument(
+        "--accelerator",
+        type=str | None,
+        help="With --cluster: measure on accelerators of this type only, as Ray names it, e.g. H200. Needed where "
+        "the cluster has several.",
+    )
     return parser
 
 
@@ -64,6 +76,8 @@ def main() -> int:
                 continue_or_replace=args.continue_or_replace,
                 weights_dir=args.weights_dir,
                 results_dir=args.results_dir,
+                cluster=args.cluster,
+                accelerator=args.accelerator,
             )
         )
     except ValueError as error:

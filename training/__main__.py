@@ -24,6 +24,7 @@ from training.checkpoint import load_tensors
 from training.classifier import Classifier
 from training.data import ImageDataModule
 from training.errors import TrainingError
+from training.loopback import choose_environment
 
 LOGS_DIR = Path("lightning_logs")
 
@@ -113,6 +114,8 @@ class TrainingCLI(LightningCLI):
             kwargs["benchmark"] = True  # one image size: cuDNN's search for the best convolutions is paid once
         kwargs["enable_progress_bar"] = on_terminal and asked.enable_progress_bar is not False
         kwargs["enable_model_summary"] = bool(asked.enable_model_summary)
+        kwargs["use_distributed_sampler"] = False  # training.ranks shares the images out
+        kwargs["plugins"] = asked.plugins or choose_environment(asked.num_nodes)
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
 

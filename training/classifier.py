@@ -131,7 +131,11 @@ class Classifier(LightningModule):
         accuracy = cast(MulticlassAccuracy, self.accuracy[f"{split}_"])
         accuracy.update(logits, labels)
         self.log_dict(
-            {f"{split}/loss": loss, f"{split}/accuracy": accuracy}, on_step=False, on_epoch=True, batch_size=len(labels)
+            {f"{split}/loss": loss, f"{split}/accuracy": accuracy},
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(labels),
+            sync_dist=self.trainer.world_size > 1,
         )
         return loss
 
