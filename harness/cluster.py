@@ -123,7 +123,8 @@ def connect(address: str, config: BenchConfig, accelerator: str | None, run_id: 
     Raises ClusterError: Ray is not installed, nobody answers, or the devices are not of one type.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address == "local":  # what this variable says of other systems: all of Ray's servers take 127.0.0.1
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     try:
         import ray  # noqa: PLC0415 - optional, and slow to import
         import ray.util.scheduling_strategies  # noqa: PLC0415
