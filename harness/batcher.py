@@ -60,11 +60,10 @@ def serve_arrivals(arrivals: np.ndarray, serve: Serve, max_batch: int, delay_s: 
     first = 0
     origin = timer.now_s()
     while first < count:
-        last = min(first + max_batch, count) - 1
-        begin = min(arrivals[last], arrivals[first] + delay_s)
-        timer.wait_until(origin + begin)
-        now = timer.now_s() - origin
-        waiting = int(np.searchsorted(arrivals[first : last + 1], now, side="right"))
+        candidates = arrivals[first : first + max_batch]
+        full_s = candidates[-1] if len(candidates) == max_batch else np.inf
+        timer.wait_until(origin + min(full_s, candidates[0] + delay_s))
+        waiting = int(np.searchsorted(candidates, timer.now_s() - origin, side="right"))
         size = max(1, waiting)
         serve(first, size)
         done[first : first + size] = timer.now_s() - origin

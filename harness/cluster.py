@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -123,13 +124,15 @@ def connect(address: str, config: BenchConfig, accelerator: str | None, run_id: 
     Raises ClusterError: Ray is not installed, nobody answers, or the devices are not of one type.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address == "local":  # what this variable says of other systems: all of Ray's servers take 127.0.0.1
+    if address == "local" or address.startswith((LOOPBACK, "localhost")):
+        # the variable is meant for other systems, but makes Ray take 127.0.0.1 for this machine's address on Linux too
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     try:
         import ray  # noqa: PLC0415 - optional, and slow to import
         import ray.util.scheduling_strategies  # noqa: PLC0415
     except ImportError:
         raise ClusterError("--cluster: Ray is not installed; pip install -r requirements-cluster.txt") from None
+    check_answer(address)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address == "local":
@@ -139,7 +142,7 @@ def connect(address: str, config: BenchConfig, accelerator: str | None, run_id: 
             code = {"py_modules": [str(ROOT / "harness")], "excludes": ["**/__pycache__"]}
             ray.init(address=address, runtime_env=code, **quiet)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        raise ClusterError(f"--cluster {address}: {first_line(error)}") from None
+        raise ClusterError(f"--cluster {address}: {last_words(error)}") from None
     cluster = Cluster(ray)
     try:
         slots = find_slots(ray.nodes(), accelerator, config.device)
@@ -149,6 +152,19 @@ def connect(address: str, config: BenchConfig, accelerator: str | None, run_id: 
         cluster.close()
         raise
     return cluster
+
+
+def check_answer(address: str) -> None:
+    """Raises ClusterError where nobody listens: Ray itself would try for minutes."""
+    if address == "local":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise ClusterError(f"--cluster {address}: give local, HOST:PORT or ray://HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise ClusterError(f"--cluster {address}: nobody answers there ({error.strerror or error})") from None
 
 
 def find_slots(nodes: list[dict[str, Any]], accelerator: str | None, device: str) -> list[Slot]:
@@ -190,3 +206,9 @@ def resolve(path: str) -> str:
 def first_line(error: Exception) -> str:
     """What an exception says, in one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def last_words(error: Exception) -> str:
+    """The end of what an exception says: Ray puts the traceback of its server before it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return " ".join(dict.fromkeys((lines[0], lines[-1])))

@@ -111,7 +111,7 @@ class Device:
         sizes = list(dict.fromkeys(job.image_size for job in jobs))
         try:
             self.sweep.run([Group(tuple(job for job in jobs if job.image_size == size)) for size in sizes])
-        except Exception as error:  # noqa: BLE001 - whatever it is, the one who waits must hear of it
+        except Exception as error:
             self.fault = f"{type(error).__name__}: {error}"
         self.rows.put(None)
 

@@ -145,9 +145,7 @@ def measure(
         telemetry, python = Telemetry.open(machine["kind"]), sys.executable
         if machine["kind"] == "cuda" and telemetry.absent:
             print(f"No GPU telemetry: {telemetry.absent}.", flush=True)
-        sweep = Sweep(
-            config, folder, models, machine, threads, python, progress.show_row, telemetry, interrupt, sheet
-        )
+        sweep = Sweep(config, folder, models, machine, threads, python, progress.show_row, telemetry, interrupt, sheet)
     sweep.run(groups)
     if left:
         write_audit(folder, sweep, load)

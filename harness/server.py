@@ -88,7 +88,9 @@ class Contender:
         self.known["versions"] = self._ask(load)["versions"]
         self._ask({"do": "prepare", "batch_sizes": check.config.batches})
         offline = self._ask({"do": "offline", "seconds": settings.search_seconds})
-        best = max(self._write(offline_fps=offline["offline_fps"], seconds=settings.search_seconds).offline_fps.values())
+        best = max(
+            self._write(offline_fps=offline["offline_fps"], seconds=settings.search_seconds).offline_fps.values()
+        )
         if settings.rate is not None:
             self.try_rate(settings.rate, settings.serve_seconds, "check")
             return

@@ -37,10 +37,20 @@ def run_server(
         folder.create(describe_settings(config, settings), machine)
         if busy:
             print(f"Warning: {busy} (--strict true stops instead).")
-        print(f"Serving check {name} on {machine['device']}, {threads} threads, batches of {config.batches}.", flush=True)
+        print(
+            f"Serving check {name} on {machine['device']}, {threads} threads, batches of {config.batches}.", flush=True
+        )
         interrupt.install()
         ServingCheck(
-            config, settings, folder, models, machine, threads, show_row, lambda peak: show_peak(peak, settings), interrupt
+            config,
+            settings,
+            folder,
+            models,
+            machine,
+            threads,
+            show_row,
+            lambda peak: show_peak(peak, settings),
+            interrupt,
         ).run()
     finally:
         lock.release()
@@ -57,7 +67,9 @@ def show_row(row: ServerRow) -> None:
 def show_peak(peak: float | None, settings: ServerConfig) -> None:
     """What the search found."""
     limit = f"p99 within {settings.p99_limit_ms:g} ms"
-    print(f"Peak: {peak:.1f} requests/s with {limit}." if peak else f"No rate that was tried keeps {limit}.", flush=True)
+    print(
+        f"Peak: {peak:.1f} requests/s with {limit}." if peak else f"No rate that was tried keeps {limit}.", flush=True
+    )
 
 
 def describe_step(row: ServerRow) -> str:
