@@ -81,9 +81,10 @@ def cost_per_million(price_per_hour: float, fps: stats.Array | float) -> stats.A
 
 
 def compare_machines(runs: Sequence[Run], prices: Prices, path: Path) -> list[Offer]:
-    """One offer for each image size, precision and run, cheapest first. Raises InputError: fewer than two runs, no price.
+    """One offer for each image size, precision and run, cheapest first.
 
-    Only networks with the same weights are compared, and only within a precision.
+    Only networks with the same weights are compared, and only within a precision. Raises InputError: fewer than two
+    runs, a device without a price.
     """
     if len({run.folder.resolve() for run in runs}) < max(2, len(runs)):
         raise InputError("runs: name two different runs or more")

@@ -133,7 +133,7 @@ def connect(address: str, config: BenchConfig, accelerator: str | None, run_id: 
     except ImportError:
         raise ClusterError("--cluster: Ray is not installed; pip install -r requirements-cluster.txt") from None
     check_answer(address)
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address == "local":
             os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))

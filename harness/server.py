@@ -17,7 +17,8 @@ from harness.server_config import ServerConfig
 from harness.server_schema import ServerRow
 from harness.store import RunFolder, utc_now
 
-SEARCH_STEPS = 7  # each halves what is left between a rate that is kept and one that is not
+SEARCH_STEPS = 6  # each halves what is left between a rate that is kept and one that is not
+TRIES = 2  # of a rate: a stall of the machine can spoil a trial, nothing can make it too good
 CHECKS = (0.8, 1.2)  # of the peak
 Try = Callable[[float, float, str], ServerRow]  # (rate per s, seconds, purpose)
 
@@ -133,15 +134,15 @@ class Contender:
 def find_peak(attempt: Try, offline_fps: float, seconds: float, stopped: Callable[[], bool]) -> float | None:
     """The highest rate at which the limit was kept, by bisection below `offline_fps`; None when it was kept at none.
 
-    No server can answer more than `offline_fps` for long, so the search needs no other bound. A rate is judged by
-    trials of `seconds`, each with other arrivals; that higher rates mean longer latency is taken for granted.
+    No server can answer more than `offline_fps` for long, so the search needs no other bound. A rate is refused when
+    TRIES trials of `seconds` fail, each with other arrivals. Latency is taken to grow with the rate.
     """
     low, high = 0.0, offline_fps
     for _ in range(SEARCH_STEPS):
         if stopped():
             break
         rate = (low + high) / 2
-        if attempt(rate, seconds, "search").keeps_limit:
+        if any(attempt(rate, seconds, "search").keeps_limit for _ in range(TRIES)):
             low = rate
         else:
             high = rate

@@ -21,7 +21,7 @@ INTERRUPTED = 130
 def run_server(
     config: BenchConfig, settings: ServerConfig, run_id: str | None, weights_dir: Path, results_dir: Path
 ) -> int:
-    """Check what is asked for; returns the exit status (0, or 130 when interrupted). Raises ValueError for bad input."""
+    """Check what is asked for; returns the exit status: 0, or 130 when interrupted. Raises ValueError for bad input."""
     name = check_run_id(run_id or datetime.now(timezone.utc).strftime("server-%Y%m%d-%H%M%S"))
     folder = RunFolder(results_dir / name)
     folder.rows_path = folder.path / "server.jsonl"
@@ -87,5 +87,5 @@ def describe_step(row: ServerRow) -> str:
     over = row.percentile_ms(99) - row.limit_ms
     return (
         f"{found}limit NOT kept: p99 is {over:.1f} ms over {row.limit_ms:g} ms, {row.missed} of {row.requests} late "
-        f"({row.missed / row.requests:.0%}), queue {row.queue[0]} -> {row.queue[-1]}"
+        f"({row.missed / row.requests:.0%}), queue up to {max(row.queue)}, {row.queue[-1]} at the end"
     )

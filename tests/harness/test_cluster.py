@@ -28,7 +28,7 @@ def jobs_of(variant, *batches, size=8):
     return [Job("faulty", variant, "fp32", size, batch) for batch in batches]
 
 
-class Lost(Exception):
+class LostError(Exception):
     """What Ray raises for an actor that is gone."""
 
 
@@ -76,7 +76,7 @@ class FakeRay:
     """Calls are made when they are waited for, first come first served."""
 
     class exceptions:  # noqa: N801 - Ray's name
-        RayError = Lost
+        RayError = LostError
 
     def __init__(self):
         self.killed = []
@@ -132,7 +132,7 @@ def fail_at(batch, answer):
 
 
 BAD_ANSWERS = {
-    "lost": Lost("the node died"),
+    "lost": LostError("the node died"),
     "no JSON": "{",
     "another schema": json.dumps({"schema_version": 99}),
     "no mapping": "[1]",
@@ -158,7 +158,7 @@ def test_a_machine_that_is_lost_or_sends_no_row_costs_its_running_job_which_is_m
 
 def test_a_job_that_loses_two_machines_is_recorded_as_the_cause(sweep):
     """Else it would take every machine of the cluster."""
-    script = lambda job, row: Lost("gone") if (job.variant, job.batch_size) == ("slow", 2) else row  # noqa: E731
+    script = lambda job, row: LostError("gone") if (job.variant, job.batch_size) == ("slow", 2) else row  # noqa: E731
     measured = sweep(*(FakeActor(name, script) for name in "abc"))
     measured.run(GROUPS)
     assert stored(measured) == PLANNED
@@ -170,8 +170,8 @@ def test_a_job_that_loses_two_machines_is_recorded_as_the_cause(sweep):
 
 def test_without_a_machine_left_the_run_says_how_to_go_on(sweep):
     """Rows so far are kept; nothing is recorded that was not tried."""
-    measured = sweep(FakeActor("a", fail_at(2, Lost("gone"))))
-    with pytest.raises(ClusterError, match="every machine is lost.*--resume run"):
+    measured = sweep(FakeActor("a", fail_at(2, LostError("gone"))))
+    with pytest.raises(ClusterError, match=r"every machine is lost.*--resume run"):
         measured.run(GROUPS)
     assert len(stored(measured)) == 1
 

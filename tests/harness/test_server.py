@@ -89,14 +89,25 @@ def test_a_batch_is_padded_to_the_next_prepared_size():
 def test_quantiles_and_late_requests_are_those_of_numpy():
     """Over 10 ms counts as missed, 10 ms itself does not."""
     arrived = np.arange(4.0)
-    described = describe_served(Served(arrived, arrived + [0.002, 0.010, 0.011, 0.5], np.array([1, 3])), 10.5)
+    described = describe_served(Served(arrived, arrived + np.array([0.002, 0.010, 0.011, 0.5]), np.array([1, 3])), 10.5)
     assert described["missed"] == 2
     assert described["latency_ms"][50] == pytest.approx(np.median([2, 10, 11, 500]))
     assert described["batches"] == {"1": 1, "3": 1}
 
 
-def test_the_search_comes_within_a_hundredth_of_the_bound_of_the_true_peak():
-    """A server that keeps its limit up to 73.2/s; offline 100/s; seven halvings."""
+def test_one_stall_of_the_machine_does_not_lower_the_peak():
+    """The first trial of all is spoilt; its rate is tried again."""
+    spoilt = iter([False])
+
+    class Answer:
+        def __init__(self, rate):
+            self.keeps_limit = next(spoilt, rate <= 73.2)
+
+    assert find_peak(lambda rate, seconds, purpose: Answer(rate), 100.0, 1.0, lambda: False) > 70
+
+
+def test_the_search_comes_within_a_sixtyfourth_of_the_bound_of_the_true_peak():
+    """A server that keeps its limit up to 73.2/s; offline 100/s; six halvings, a rate that fails is tried again."""
     tried = []
 
     class Answer:
@@ -105,8 +116,8 @@ def test_the_search_comes_within_a_hundredth_of_the_bound_of_the_true_peak():
             self.keeps_limit = rate <= 73.2
 
     peak = find_peak(lambda rate, seconds, purpose: Answer(rate), 100.0, 1.0, lambda: False)
-    assert 73.2 - 100 / 2**7 <= peak <= 73.2
-    assert len(tried) == 7
+    assert 73.2 - 100 / 2**6 <= peak <= 73.2
+    assert len(tried) == 6 + sum(rate > 73.2 for rate in set(tried))
     assert find_peak(lambda rate, seconds, purpose: Answer(1000.0), 100.0, 1.0, lambda: False) is None
 
 
@@ -115,17 +126,19 @@ SERVER = ("--scenario", "server", "--batch_sizes", "[1,2,4]", "--search_seconds"
 
 @pytest.mark.slow
 def test_a_serving_check_leaves_a_row_for_every_step(run_harness, tmp_path):
-    """Offline, seven steps of search, two checks around the peak; a contender that fails has one row with the reason."""
+    """Offline, the search, two checks around the peak; a contender that fails has one row with the reason."""
     code, out, err = run_harness("--backends", "[faulty/fine,faulty/missing]", "--run_id", "s", *SERVER)
     assert (code, err) == (0, ""), err
     rows = list(read_server_rows((tmp_path / "results/s/server.jsonl").read_text()))
-    assert [row.purpose for row in rows] == ["offline", *["search"] * 7, "check", "check", "offline"]
+    searched = len(rows) - 4
+    assert 6 <= searched <= 12
+    assert [row.purpose for row in rows] == ["offline", *["search"] * searched, "check", "check", "offline"]
     assert (rows[-1].status, rows[-1].reason) == ("unavailable", "libfaulty.so is not here")
     low, high = rows[-3:-1]
     assert high.rate_per_s / low.rate_per_s == pytest.approx(1.5)
-    assert len({row.seed for row in rows if row.scenario == "server"}) == 9
+    assert len({row.seed for row in rows if row.scenario == "server"}) == searched + 2
     assert all(row.wrong == 0 for row in rows)
-    assert out.count("faulty/fine/fp32 8 px") == 10
+    assert out.count("faulty/fine/fp32 8 px") == searched + 3
     assert not (tmp_path / "results/s/rows.jsonl").exists(), "it is no sweep"
 
 

@@ -114,12 +114,12 @@ def test_ranks_share_the_batches_of_one_order():
 def test_every_image_is_validated_once_over_all_ranks():
     """Uneven shares, no repetition."""
     shares = [list(RankIndices(range(7), rank, 3)) for rank in range(3)]
-    assert sorted(sum(shares, [])) == list(range(7))
+    assert sorted(index for share in shares for index in share) == list(range(7))
 
 
 def test_too_few_images_for_the_processes_are_refused_by_flag():
     """Rather than a process that waits for ever."""
-    with pytest.raises(TrainingError, match="--data.val_images: 2 images cannot be shared by 3 processes"):
+    with pytest.raises(TrainingError, match=r"--data\.val_images: 2 images cannot be shared by 3 processes"):
         RankIndices(range(2), 0, 3)
-    with pytest.raises(TrainingError, match="--data.batch_size: an epoch of 1 batches"):
+    with pytest.raises(TrainingError, match=r"--data\.batch_size: an epoch of 1 batches"):
         RankBatches(BatchSampler(SequentialSampler(range(4)), 4, drop_last=False), 0, 2)
