@@ -123,7 +123,8 @@ def _judge(offers: list[Offer]) -> list[Offer]:
     """Cheapest first, each against it; what has other weights than the first run's is not compared."""
     first = next(offer.cell for offer in offers if offer.cell)
     weights = first.rows[-1].weights_sha256
-    fitting, others = [], []
+    fitting: list[Offer] = []
+    others: list[Offer] = []
     for offer in offers:
         theirs = offer.cell.rows[-1].weights_sha256 if offer.cell else None
         if offer.cell and theirs != weights:

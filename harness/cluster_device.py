@@ -19,8 +19,8 @@ from harness.cluster_files import Files, find_same, unpack
 from harness.config import BenchConfig
 from harness.machine import describe_machine
 from harness.plan import Group
-from harness.schema import Job, Row
-from harness.store import RunFolder
+from harness.schema import Job
+from harness.store import Record, RunFolder
 from harness.sweep import Sweep
 from harness.telemetry import Telemetry
 
@@ -30,11 +30,11 @@ LOG_CHARACTERS = 20_000  # of each worker's log, from its end
 class Outbox(RunFolder):
     """Stands for the run's folder, which is on another machine: rows are put into a queue. Logs stay in `path`."""
 
-    def __init__(self, path: Path, rows: queue.Queue[Row | None]) -> None:
+    def __init__(self, path: Path, rows: queue.Queue[Record | None]) -> None:
         super().__init__(path)
         self.queue = rows
 
-    def append(self, row: Row) -> None:
+    def append(self, row: Record) -> None:
         """See RunFolder; the one who stores it waits for it."""
         self.queue.put(row)
 
@@ -49,7 +49,7 @@ class Device:
         self.machine = {**describe_machine(config.device), "name": name}
         self.threads = config.threads or self.machine["cpu"]["usable_cores"]
         self.models: dict[int, Model] = {}
-        self.rows: queue.Queue[Row | None] = queue.Queue()
+        self.rows: queue.Queue[Record | None] = queue.Queue()
         self.fault = ""
 
     def describe(self) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Contender:
         interpreter = check.config.environments.get(self.job.backend, sys.executable)
         log = check.folder.path / f"logs/{self.job.contender.replace('/', '-')}-{self.job.image_size}.log"
         self.worker = None
-        self.step = {"scenario": "offline", "purpose": "offline"}
+        self.step: dict[str, Any] = {"scenario": "offline", "purpose": "offline"}
         try:
             self.worker = check.interrupt.worker = WorkerProcess(interpreter, log, environment)
             self._measure()
@@ -97,9 +97,9 @@ class Contender:
             return
         peak = find_peak(self.try_rate, best, settings.search_seconds, lambda: check.interrupt.requested)
         check.on_peak(peak)
-        for share in CHECKS if peak else ():
+        for rate in [share * peak for share in CHECKS] if peak else []:
             if not check.interrupt.requested:
-                self.try_rate(share * peak, settings.serve_seconds, "check")
+                self.try_rate(rate, settings.serve_seconds, "check")
 
     def try_rate(self, rate_per_s: float, seconds: float, purpose: str) -> ServerRow:
         """Let requests arrive at a rate; every trial has arrivals of its own."""

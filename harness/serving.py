@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ class Server:
             self.prepared[size] = backend.share()
             self.prepared[size].bind(repeat_images(self.reference.images, size))
         for size in self.prepared:
-            parity = self.reference.check_batch(lambda images, size=size: self._infer(size, images), size)
+            parity = self.reference.check_batch(partial(self._infer, size), size)
             fault = find_fault(parity, self.precision)
             if fault:
                 return {"event": "failed", "status": "failed_parity", "reason": f"batch {size}: {fault}"}

@@ -5,10 +5,18 @@ from __future__ import annotations
 import os
 import socket
 
-from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.plugins import environments
+from lightning.fabric.plugins.environments import LightningEnvironment
 from torch.distributed import TCPStore
 
 HOST = "127.0.0.1"
+LAUNCHERS = (  # others than Lightning, which say themselves where to meet
+    environments.TorchElasticEnvironment,
+    environments.SLURMEnvironment,
+    environments.KubeflowEnvironment,
+    environments.LSFEnvironment,
+    environments.MPIEnvironment,
+)
 
 
 class LoopbackEnvironment(LightningEnvironment):
@@ -38,8 +46,9 @@ class LoopbackEnvironment(LightningEnvironment):
 
 def choose_environment(num_nodes: int) -> list[LightningEnvironment]:
     """Plugins for a Trainer: loopback where Lightning starts the processes itself, on this machine alone."""
-    if num_nodes > 1 or TorchElasticEnvironment.detect() or SLURMEnvironment.detect():
+    if num_nodes > 1 or any(launcher.detect() for launcher in LAUNCHERS):
         return []
-    for library in ("GLOO", "NCCL"):
-        os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo")
+    loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
+    for library in ("GLOO", "NCCL") if loopback else ():
+        os.environ.setdefault(f"{library}_SOCKET_IFNAME", str(loopback))
     return [LoopbackEnvironment()]
