@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, auto_cli
 
 from analysis.decision.command import recommend
-from analysis.load import InputError, load_run
+from analysis.load import InputError, Run, load_run
 
 
 class OneLineParser(ArgumentParser):
@@ -113,8 +113,7 @@ def spread(runs: list[str], limit: str = "2%", results_dir: Path = Path("results
     from analysis.spread import find_spreads, write_spreads  # noqa: PLC0415 - keeps --help quick
 
     share = parse_percent(limit, "--limit")
-    folders = [Path(run) if Path(run).is_dir() else results_dir / run for run in runs]
-    loaded = [load_run(folder.parent, folder.name) for folder in folders]
+    loaded = load_runs(runs, results_dir)
     write_spreads(find_spreads(loaded), loaded, share, output)
     return 0
 
@@ -163,11 +162,32 @@ def log(
     return write_log(run, to, log_dir)
 
 
+def machines(runs: list[str], *, prices: Path, results_dir: Path = Path("results")) -> int:
+    """Compare machines: images per second and the cost of a million images, at each machine's best batch.
+
+    Args:
+        runs: Two runs or more, of one machine each; a folder or its name under results_dir.
+        prices: YAML file with the price of an hour by device name under `per_hour`, and `currency` if wanted.
+        results_dir: Folder of runs.
+    """
+    from analysis.machines import compare_machines, print_machines, read_prices  # noqa: PLC0415 - keeps --help quick
+
+    table = read_prices(prices)
+    print_machines(compare_machines(load_runs(runs, results_dir), table, prices), table.currency)
+    return 0
+
+
+def load_runs(runs: list[str], results_dir: Path) -> list[Run]:
+    """Each a folder, or a name under `results_dir`."""
+    folders = [Path(run) if Path(run).is_dir() else results_dir / run for run in runs]
+    return [load_run(folder.parent, folder.name) for folder in folders]
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; answers its exit status. Bad input is one line on stderr and 2."""
     judging = {"report": report, "figures": figures, "tensorboard": tensorboard}
-    others = {"compare": compare, "spread": spread, "recommend": recommend, "export": export, "log": log}
-    commands: Any = {**judging, **others}
+    others = {"compare": compare, "spread": spread, "recommend": recommend, "machines": machines}
+    commands: Any = {**judging, **others, "export": export, "log": log}
     try:
         return int(auto_cli(commands, args=arguments, parser_class=OneLineParser, prog="python -m analysis"))
     except (InputError, OSError) as error:

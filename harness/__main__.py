@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import fields
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn, TypeVar
 
 import jsonargparse
 
 from harness.config import BenchConfig
 from harness.run import Request, run
+from harness.server_config import ServerConfig
+from harness.server_run import run_server
+
+Settings = TypeVar("Settings", BenchConfig, ServerConfig)
 
 
 class ArgumentParser(jsonargparse.ArgumentParser):
@@ -32,6 +37,14 @@ def build_parser() -> ArgumentParser:
         "--config", action="config", help="YAML file with any of the flags below, e.g. harness/configs/quick.yaml."
     )
     parser.add_class_arguments(BenchConfig, None, fail_untyped=True)
+    parser.add_argument(
+        "--scenario",
+        type=Literal["sweep", "server"],
+        default="sweep",
+        help="sweep: time every job. server: let requests arrive at random at a batching server, and find the rate it "
+        "can stand (docs/decisions/server-scenario.md); rows go to server.jsonl.",
+    )
+    parser.add_class_arguments(ServerConfig, None, fail_untyped=True)
     parser.add_argument("--run_id", type=str | None, help="Name of the run's folder. Default: the time of its start.")
     parser.add_argument(
         "--resume",
@@ -55,6 +68,18 @@ def build_parser() -> ArgumentParser:
     )
     parser.add_argument("--weights_dir", type=Path, default=Path("weights"), help="Folder with weights and exports.")
     parser.add_argument("--results_dir", type=Path, default=Path("results"), help="Folder that gets the run's folder.")
+    parser.add_argument(
+        "--cluster",
+        type=str | None,
+        help="Spread the jobs over a Ray cluster: local (started for this run, on loopback), HOST:PORT or "
+        "ray://HOST:PORT. Needs requirements-cluster.txt. Files that a machine lacks are sent to it.",
+    )
+    parser.add_argument(
+        "--accelerator",
+        type=str | None,
+        help="With --cluster: measure on accelerators of this type only, as Ray names it, e.g. H200. Needed where "
+        "the cluster has several.",
+    )
     return parser
 
 
@@ -63,25 +88,38 @@ def main() -> int:
     parser = build_parser()
     args = parser.parse_args(["--print_config=comments" if a == "--print_config" else a for a in sys.argv[1:]])
     try:
+        if args.scenario == "server":
+            refuse(args, "resume", "continue_or_replace", "cluster", "accelerator")
+            settings = pick(ServerConfig, args)
+            return run_server(pick(BenchConfig, args), settings, args.run_id, args.weights_dir, args.results_dir)
         return run(
             Request(
-                config=make_config(args),
+                config=pick(BenchConfig, args),
                 run_id=args.resume or args.run_id,
                 resume=args.resume is not None,
                 continue_or_replace=args.continue_or_replace,
                 weights_dir=args.weights_dir,
                 results_dir=args.results_dir,
                 profile=tuple(args.profile),
+                cluster=args.cluster,
+                accelerator=args.accelerator,
             )
         )
     except ValueError as error:
         parser.error(str(error))
 
 
-def make_config(args: jsonargparse.Namespace) -> BenchConfig:
-    """The flags that are BenchConfig's. Raises ValueError naming a flag."""
-    names = BenchConfig.__dataclass_fields__
-    return BenchConfig(**{name: value for name, value in args.as_dict().items() if name in names})
+def pick(kind: type[Settings], args: jsonargparse.Namespace) -> Settings:
+    """The flags that are fields of this class. Raises ValueError naming a flag."""
+    names = {each.name for each in fields(kind)}
+    return kind(**{name: value for name, value in args.as_dict().items() if name in names})
+
+
+def refuse(args: jsonargparse.Namespace, *names: str) -> None:
+    """Raises ValueError for a flag that a serving check has no use for."""
+    for name in names:
+        if args[name]:
+            raise ValueError(f"--{name}: not with --scenario server, which is measured anew and on this machine")
 
 
 if __name__ == "__main__":

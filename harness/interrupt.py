@@ -9,10 +9,10 @@ from harness.launch import WorkerProcess
 
 
 class Interrupt:
-    """SIGINT and SIGTERM: the first lets the row in progress end, a second stops its worker at once."""
+    """SIGINT and SIGTERM: the first lets the row in progress end, a second (`abandoned`) stops its worker at once."""
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested = self.abandoned = False
         self.worker: WorkerProcess | None = None
 
     def install(self) -> None:
@@ -23,4 +23,4 @@ class Interrupt:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested and self.worker is not None:
             self.worker.process.kill()
-        self.requested = True
+        self.abandoned, self.requested = self.requested, True

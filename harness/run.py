@@ -17,6 +17,8 @@ from rich.console import Console
 from harness.artifacts import Model, find_models
 from harness.audit import describe_load, observe_load
 from harness.ceilings import CalibrationFailed, describe_ceilings, measure_ceilings
+from harness.cluster import Cluster, connect
+from harness.cluster_sweep import ClusterSweep
 from harness.config import BenchConfig, check_run_id
 from harness.environments import find_tensorrt_versions
 from harness.interrupt import Interrupt
@@ -43,6 +45,8 @@ class Request:
     weights_dir: Path
     results_dir: Path
     profile: tuple[str, ...] = ()
+    cluster: str | None = None
+    accelerator: str | None = None
 
 
 def run(request: Request) -> int:
@@ -51,21 +55,32 @@ def run(request: Request) -> int:
     Raises ValueError and its kin for bad input, before anything is written.
     """
     folder, config = find_folder(request)
-    machine = describe_machine(config.device)
-    versions = find_tensorrt_versions(config, machine["kind"])
-    models = find_models(request.weights_dir, config.image_sizes, machine["device"], versions)
+    if request.cluster is None:
+        machine = describe_machine(config.device)
+        versions = find_tensorrt_versions(config, machine["kind"])
+        models = find_models(request.weights_dir, config.image_sizes, machine["device"], versions)
+    else:
+        models = find_models(request.weights_dir, config.image_sizes)
     find_profiled(request.profile, plan_groups(config, list(models)))
+    if request.cluster is not None and request.profile:
+        raise ValueError("--profile: traces jobs on this machine only; leave --cluster out")
     lock = ResultsLock(request.results_dir)
+    cluster = None
     try:
-        load = observe_load(machine["kind"])
+        if request.cluster is not None:
+            cluster = connect(request.cluster, config, request.accelerator, folder.run_id, request.weights_dir)
+            machine = cluster.machine
+        load = cluster.load if cluster else observe_load(machine["kind"])
         busy = describe_load(load)
         if busy and config.strict:
             raise StoreError(f"--strict true: {busy}")
         open_folder(folder, config, machine, models, request)
         if busy:
             print(f"Warning: {busy} (--strict true stops instead).")
-        return measure(config, folder, models, machine, load=load, request=request)
+        return measure(config, folder, models, machine, load=load, request=request, cluster=cluster)
     finally:
+        if cluster:
+            cluster.close()
         lock.release()
 
 
@@ -116,6 +131,7 @@ def measure(
     *,
     load: dict[str, Any],
     request: Request,
+    cluster: Cluster | None,
 ) -> int:
     """Measure what has no row yet; returns the exit status."""
     done = {row.job for row in folder.read_rows()}
@@ -126,14 +142,20 @@ def measure(
     print(f"Run {folder.run_id} on {machine['device']}, {threads} threads: {left} jobs to measure, {len(done)} done.")
     sys.stdout.flush()
     folder.write_json("models.json", describe_models(models))
-    interrupt, sheet, telemetry = Interrupt(), TimeSheet(), Telemetry.open(machine["kind"])
+    interrupt, sheet = Interrupt(), TimeSheet()
     interrupt.install()
-    if machine["kind"] == "cuda" and telemetry.absent:
-        print(f"No GPU telemetry: {telemetry.absent}.", flush=True)
     if config.calibrate and left:
-        calibrate(folder, machine, threads, sheet)
+        calibrate(folder, machine, threads, sheet, cluster)
     progress = Progress(Console(), groups, len(done), machine["kind"])  # its clock starts here
-    sweep = Sweep(config, folder, models, machine, threads, progress.show_row, telemetry, interrupt, sheet)
+    sweep: Sweep | ClusterSweep
+    if cluster:
+        folder.write_json("machines.json", cluster.machines)
+        sweep = ClusterSweep(cluster, folder, models, progress.show_row, interrupt, sheet)
+    else:
+        telemetry = Telemetry.open(machine["kind"])
+        if machine["kind"] == "cuda" and telemetry.absent:
+            print(f"No GPU telemetry: {telemetry.absent}.", flush=True)
+        sweep = Sweep(config, folder, models, machine, threads, progress.show_row, telemetry, interrupt, sheet)
     sweep.run(groups)
     if left:
         write_audit(folder, sweep, load)
@@ -142,7 +164,8 @@ def measure(
         command = make_resume_command(request, folder)
         print(f"Interrupted; {progress.count} of {progress.total} rows are kept. Continue: {command}")
         return INTERRUPTED
-    keep_traces(find_profiled(request.profile, planned), folder.path / "profiles", sweep.keep_trace)
+    if isinstance(sweep, Sweep):
+        keep_traces(find_profiled(request.profile, planned), folder.path / "profiles", sweep.keep_trace)
     print(f"Rows: {folder.rows_path}")
     return 0
 
@@ -154,13 +177,16 @@ def describe_models(models: dict[int, Model]) -> dict[str, Any]:
     return {size: {name: m[name] for name in known if name in m} for size, m in manifests.items()}
 
 
-def calibrate(folder: RunFolder, machine: dict[str, Any], threads: int, sheet: TimeSheet) -> None:
+def calibrate(
+    folder: RunFolder, machine: dict[str, Any], threads: int, sheet: TimeSheet, cluster: Cluster | None
+) -> None:
     """Measure the machine's ceilings once a run, and say them."""
     if (folder.path / "ceilings.json").exists():
         return
     start = time.monotonic()
     try:
-        ceilings = measure_ceilings(sys.executable, machine, threads, folder.path / "logs/calibrate.log")
+        log = folder.path / "logs/calibrate.log"
+        ceilings = cluster.measure_ceilings() if cluster else measure_ceilings(sys.executable, machine, threads, log)
         folder.write_json("ceilings.json", ceilings)
         print(describe_ceilings(ceilings), flush=True)
     except CalibrationFailed as failure:
@@ -170,7 +196,7 @@ def calibrate(folder: RunFolder, machine: dict[str, Any], threads: int, sheet: T
     sheet.wall += seconds
 
 
-def write_audit(folder: RunFolder, sweep: Sweep, load: dict[str, Any]) -> None:
+def write_audit(folder: RunFolder, sweep: Sweep | ClusterSweep, load: dict[str, Any]) -> None:
     """Keep what the run says of itself; times of a resumed run are added up."""
     path = folder.path / "audit.json"
     earlier = json.loads(path.read_text(encoding="utf-8"))["time_sheet_s"] if path.exists() else {}
@@ -189,4 +215,6 @@ def make_resume_command(request: Request, folder: RunFolder) -> str:
     """What to type to go on with this run."""
     folders = {"--results_dir": (request.results_dir, "results"), "--weights_dir": (request.weights_dir, "weights")}
     changed = [f"{flag} {shlex.quote(str(path))} " for flag, (path, default) in folders.items() if str(path) != default]
+    wanted = {"--cluster": request.cluster, "--accelerator": request.accelerator}
+    changed += [f"{flag} {shlex.quote(value)} " for flag, value in wanted.items() if value]
     return f"python -m harness {''.join(changed)}--resume {folder.run_id}"

@@ -9,7 +9,7 @@ import os
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -23,6 +23,14 @@ class StoreError(ValueError):
 def utc_now() -> str:
     """ISO 8601, seconds, UTC."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Record(Protocol):
+    """What is kept as a line of its own."""
+
+    def to_json(self) -> str:
+        """The line, without its end."""
+        ...
 
 
 class ResultsLock:
@@ -104,7 +112,7 @@ class RunFolder:
             content = file.read()
             file.truncate(content.rfind(b"\n") + 1)
 
-    def append(self, row: Row) -> None:
+    def append(self, row: Record) -> None:
         """Add one row and wait until it is on the disk. Raises StoreError when it cannot be written whole.
 
         What could be written of it is taken back, so that the file holds whole rows only.

@@ -186,6 +186,8 @@ class Sweep:
         """What is known of a row before, and whatever happens while, it is measured."""
         known = describe_job(job, self.models[job.image_size], self.machine)
         options = {"threads": self.threads, "l2_flush": self.config.l2_flush, "environment": self.environment}
+        if "name" in self.machine:  # one of several
+            options["machine"] = self.machine["name"]
         return {"run_id": self.folder.run_id, "started_at": started_at, "options": options, **known}
 
 

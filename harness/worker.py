@@ -4,6 +4,7 @@ JSON lines over two private pipes (stdout and stderr belong to the libraries):
   parent: {"do": "load", ...}             worker: {"event": "loaded", ...}
   parent: {"do": "measure", "batch_size"} worker: {"event": "measured", ...}
   parent: {"do": "profile", "path", ...}  worker: {"event": "profiled"}
+  parent: {"do": "prepare" | "offline" | "server", ...} for the serving check
   either may be answered by {"event": "failed", "status": ..., "reason": ...}.
 End of the command pipe ends the worker. Standard library and NumPy only, Python 3.10, besides the library under test.
 """
@@ -32,6 +33,7 @@ from harness.memory import read_peak_rss_mb, reset_peak_rss
 from harness.parity import find_contradiction, find_fault
 from harness.reference import Reference, read_reference, repeat_images
 from harness.schema import Parity
+from harness.serving import Server
 
 PR_SET_PDEATHSIG = 1
 FAILURES = ((BackendUnavailable, "unavailable"), (UnsupportedJob, "unsupported"), (MemoryError, "oom"))
@@ -50,6 +52,7 @@ class Worker:
         self.spec: Spec
         self.reference: Reference
         self.parity: Parity | None = None
+        self.server: Server
 
     def load(self, command: dict[str, Any]) -> dict[str, Any]:
         """Import the backend's module and build the model; answers with times and versions.
@@ -155,6 +158,15 @@ class Worker:
             answer["load"] = {"begin_s": begin, "end_s": time.monotonic(), "images": images}
         return {**answer, "other_s": time.monotonic() - start}
 
+    def serve(self, command: dict[str, Any]) -> dict[str, Any]:
+        """A step of the serving check; see harness.serving."""
+        if command["do"] == "prepare":
+            self.server = Server(self.reference, self.spec.precision)
+            return self.server.prepare(self.backend, command["batch_sizes"])
+        if command["do"] == "offline":
+            return self.server.run_offline(command["seconds"])
+        return self.server.run_server(**{name: value for name, value in command.items() if name != "do"})
+
     def _answer(self, images: np.ndarray) -> np.ndarray:
         self.backend.bind(images)
         self.backend.run()
@@ -192,8 +204,10 @@ def serve(commands_fd: int, replies_fd: int) -> None:
                     answer = worker.load(command)
                 elif command["do"] == "profile":
                     answer = worker.profile(command["batch_size"], command["path"])
-                else:
+                elif command["do"] == "measure":
                     answer = worker.measure(command["batch_size"], command["load_s"])
+                else:
+                    answer = worker.serve(command)
             except Exception as error:  # whatever a library raises becomes the row's reason
                 traceback.print_exc()
                 answer = describe_failure(error)

@@ -19,6 +19,7 @@ ALLOWED = {
 WORKER_MODULES = [
     "worker", "measure", "memory", "reference", "clocks", "schema", "parity", "backends/__init__", "backends/base",
     "backends/engine_files", "backends/inspector", "backends/torch_trt_graph",
+    "serving", "batcher", "arrivals", "server_schema",
 ]  # fmt: skip
 # started under the interpreter of the TensorRT environment; torch is there
 BUILDER_MODULES = {"engine_builder": (), "tensorrt_builder": (), "torch_trt_builder": ("torch",)}
@@ -26,7 +27,15 @@ INSIDE_HARNESS = {
     "schema": (), "clocks": (), "measure": ("clocks",), "parity": ("schema",), "machine": ("nvml",), "artifacts": (),
     "config": ("backends", "schema"), "store": ("schema",), "plan": ("config", "schema"),
     "audit": ("nvml",), "memory": (), "reference": ("parity", "schema"), "time_sheet": (), "launch": (),
-    "worker": ("backends", "clocks", "measure", "memory", "parity", "reference", "schema"), "interrupt": ("launch",),
+    "worker": ("backends", "clocks", "measure", "memory", "parity", "reference", "schema", "serving"),
+    "interrupt": ("launch",), "arrivals": (), "batcher": (), "server_schema": ("schema",), "server_config": (),
+    "serving": ("arrivals", "backends", "batcher", "parity", "reference", "server_schema"),
+    "cluster_board": ("plan", "schema"), "cluster_files": ("artifacts",),
+    "cluster_device": (
+        "artifacts", "audit", "ceilings", "cluster_files", "config", "machine", "plan", "schema", "store", "sweep",
+        "telemetry",
+    ),
+    "cluster": ("ceilings", "cluster_device", "config", "launch"),
     "nvml": (), "gpm": ("nvml",), "gpu_samples": ("nvml",), "telemetry": ("gpm", "gpu_samples", "nvml"),
     "calibrate": (), "ceilings": ("launch", "store"), "traces": ("plan", "schema"),
     "environments": ("backends", "config", "launch"),

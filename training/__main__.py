@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 
 import torch
 from jsonargparse.typing import PositiveFloat, PositiveInt
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from training.best_weights import BestWeights
@@ -24,6 +24,7 @@ from training.checkpoint import load_tensors
 from training.classifier import Classifier
 from training.data import ImageDataModule
 from training.errors import TrainingError
+from training.loopback import choose_environment
 
 LOGS_DIR = Path("lightning_logs")
 
@@ -38,6 +39,15 @@ class OneLineParser(LightningArgumentParser):
         fail(f"{message}; see python -m training fit --help")
 
 
+class SaveFitConfig(SaveConfigCallback):
+    """Keeps the configuration of a training; validate and test have no folder of their own to put it in."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """See the base class."""
+        if stage == "fit":
+            super().setup(trainer, pl_module, stage)
+
+
 class TrainingCLI(LightningCLI):
     """Defaults of this study: where curves and weights go, the precision this machine is fast in, plain output."""
 
@@ -47,6 +57,7 @@ class TrainingCLI(LightningCLI):
             ImageDataModule,
             seed_everything_default=0,
             parser_class=OneLineParser,
+            save_config_callback=SaveFitConfig,
             trainer_defaults={"max_epochs": 30, "log_every_n_steps": 5, "num_sanity_val_steps": 0},
             auto_configure_optimizers=False,
             args=args,
@@ -113,6 +124,8 @@ class TrainingCLI(LightningCLI):
             kwargs["benchmark"] = True  # one image size: cuDNN's search for the best convolutions is paid once
         kwargs["enable_progress_bar"] = on_terminal and asked.enable_progress_bar is not False
         kwargs["enable_model_summary"] = bool(asked.enable_model_summary)
+        kwargs["use_distributed_sampler"] = False  # training.ranks shares the images out
+        kwargs["plugins"] = asked.plugins or choose_environment(asked.num_nodes)
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
 

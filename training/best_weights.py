@@ -57,6 +57,8 @@ class BestWeights(Callback):
             return
         if not keeper.best_model_path:
             raise TrainingError("no validation ran, so no weights were written; drop --trainer.limit_val_batches 0")
+        if not trainer.is_global_zero:  # all processes hold the same; one writes
+            return
         fit_s = time.perf_counter() - self._started_at
         best = torch.load(keeper.best_model_path, map_location="cpu", weights_only=True)
         prefix = "network."

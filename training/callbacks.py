@@ -15,7 +15,7 @@ Stamp = float | torch.cuda.Event
 
 
 class Throughput(Callback):
-    """Images per second of the training step, and the share of time spent waiting for data.
+    """Images per second of the training step, of all processes, and the share of time spent waiting for data.
 
     On a GPU the device's own clock is read: the host is steps ahead of it, and making it wait would slow training.
     """
@@ -37,7 +37,7 @@ class Throughput(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """The step is done."""
-        self._steps.append((self._started, stamp(pl_module.device), len(batch[1])))
+        self._steps.append((self._started, stamp(pl_module.device), len(batch[1]) * trainer.world_size))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the epoch up."""
@@ -99,7 +99,7 @@ class PlainProgress(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Where training stands."""
-        if trainer.sanity_checking or trainer.state.fn != "fit":
+        if trainer.sanity_checking or trainer.state.fn != "fit" or not trainer.is_global_zero:
             return
         passed_s = time.perf_counter() - self._started_at
         share = max(1, trainer.global_step) / max(1, trainer.estimated_stepping_batches)

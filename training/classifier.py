@@ -10,6 +10,7 @@ import torch
 from lightning import LightningModule
 from torch import nn
 from torch.nn import functional
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from training.checkpoint import CheckpointError, load_state_dict, weights_path
@@ -98,13 +99,13 @@ class Classifier(LightningModule):
                 )
             self.network.load_state_dict(state_dict)
         self.network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        splits = ("train_", "val_", "test_")
+        # their checks of labels and values would wait for the GPU at every step
         self.accuracy = nn.ModuleDict(
-            {
-                # its check of the labels would wait for the GPU at every step
-                split: MulticlassAccuracy(num_classes, average="micro", validate_args=False)
-                for split in ("train_", "val_", "test_")
-            }
+            {split: MulticlassAccuracy(num_classes, average="micro", validate_args=False) for split in splits}
         )
+        # Lightning's own mean over processes counts images in halves and rounds them off
+        self.loss = nn.ModuleDict({split: MeanMetric(nan_strategy="disable") for split in splits})
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 (N, 3, S, S) -> logits (N, classes)."""
@@ -130,9 +131,9 @@ class Classifier(LightningModule):
         logits, loss = (compiled or self._answer)(images, labels, label_smoothing)
         accuracy = cast(MulticlassAccuracy, self.accuracy[f"{split}_"])
         accuracy.update(logits, labels)
-        self.log_dict(
-            {f"{split}/loss": loss, f"{split}/accuracy": accuracy}, on_step=False, on_epoch=True, batch_size=len(labels)
-        )
+        mean_loss = cast(MeanMetric, self.loss[f"{split}_"])
+        mean_loss.update(loss.detach().expand(len(labels)))  # with `disable`, torchmetrics 1.9 ignores a weight
+        self.log_dict({f"{split}/loss": mean_loss, f"{split}/accuracy": accuracy}, on_step=False, on_epoch=True)
         return loss
 
     def _answer(

@@ -11,12 +11,13 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 from lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset, RandomSampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
 from training.augment import Augment, Augmented, augmentation
 from training.datasets import SOURCES, open_builtin, open_torchvision
 from training.errors import require
 from training.folder import open_folder
+from training.ranks import RankBatches, RankIndices
 from training.resident import ResidentBatches, ResidentImages, keep
 from training.splits import Splits
 from training.workers import fit_workers
@@ -123,30 +124,46 @@ class ImageDataModule(LightningDataModule):
         return min(images, max(self.batch_size, fitting))
 
     def train_dataloader(self) -> DataLoader[Any] | ResidentBatches:
-        """Shuffled, augmented, by the seed of --seed_everything; in the same order wherever the images are."""
+        """Shuffled, augmented, by the seed of --seed_everything; in the same order wherever the images are.
+
+        Each of several processes gets its share of these batches.
+        """
         seed, images = torch.initial_seed() % 2**63, cast(Any, self.opened.train)
         generator = torch.Generator().manual_seed(seed)
         sampler = RandomSampler(images, num_samples=self.images_per_epoch, generator=generator)
         # A last batch of one image has no batch statistics at the deepest, 1 x 1 layers.
         drop_last = self.images_per_epoch % self.batch_size == 1 and self.images_per_epoch > 1
+        batches = RankBatches(BatchSampler(sampler, self.batch_size, drop_last), self.rank, self.ranks)
         if self.resident:
             decoded = self._decode(self.opened.train)
-            return ResidentBatches(
-                decoded, sampler, self.batch_size, augment=self.augment, seed=seed, drop_last=drop_last
-            )
+            return ResidentBatches(decoded, batches, augment=self.augment, seed=seed + self.rank)
         dataset = Augmented(images, augmentation(self.augment, self.image_size))
-        return self._loader(dataset, sampler=sampler, drop_last=drop_last)
+        return self._loader(dataset, batch_sampler=batches)
 
     def val_dataloader(self) -> DataLoader[Any] | ResidentBatches:
         """Every validation image once, in order."""
+        batches = self._in_order(self.opened.val)
         if self.trainer is not None and self.trainer.state.fn == "fit" and self.resident:
-            in_order = SequentialSampler(cast(Any, self.opened.val))
-            return ResidentBatches(self._decode(self.opened.val), in_order, self.batch_size)
-        return self._loader(self.opened.val)
+            return ResidentBatches(self._decode(self.opened.val), batches)
+        return self._loader(self.opened.val, batch_sampler=batches)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Every test image once, in order (the validation images where the source has no test set)."""
-        return self._loader(self.opened.test)
+        return self._loader(self.opened.test, batch_sampler=self._in_order(self.opened.test))
+
+    def _in_order(self, split: Dataset[Any]) -> BatchSampler:
+        """Every image once over all processes."""
+        return BatchSampler(RankIndices(cast(Any, split), self.rank, self.ranks), self.batch_size, drop_last=False)
+
+    @property
+    def rank(self) -> int:
+        """Number of this process among those that train together."""
+        return self.trainer.global_rank if self.trainer is not None else 0
+
+    @property
+    def ranks(self) -> int:
+        """How many processes train together."""
+        return self.trainer.world_size if self.trainer is not None else 1
 
     @cached_property
     def resident(self) -> bool:
@@ -154,9 +171,7 @@ class ImageDataModule(LightningDataModule):
         train, val = (len(cast(Any, split)) for split in (self.opened.train, self.opened.val))
         epochs = self.trainer.max_epochs if self.trainer is not None else None
         once = epochs not in (None, -1) and epochs * self.images_per_epoch < 2 * train
-        shared = self.trainer is not None and self.trainer.world_size > 1  # each process would see every image
-        require(not (shared and self.resident_on_gpu), "--data.resident_on_gpu: works with one device; give false")
-        wanted = False if (once or shared) and self.resident_on_gpu is None else self.resident_on_gpu
+        wanted = False if once and self.resident_on_gpu is None else self.resident_on_gpu
         return keep(train + val, self.image_size, self._device, wanted)
 
     @property
@@ -172,7 +187,7 @@ class ImageDataModule(LightningDataModule):
         workers = fit_workers(self.workers, batch_size * 3 * self.image_size**2)
         return DataLoader(
             dataset,
-            batch_size=batch_size,
+            batch_size=1 if "batch_sampler" in options else batch_size,  # a sampler of batches makes them itself
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
             **{"persistent_workers": workers > 0, **options},

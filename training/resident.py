@@ -29,38 +29,28 @@ class ResidentImages:
 
 
 class ResidentBatches:
-    """Batches (uint8 (n, 3, S, S), int64 (n,)) in the order of `indices`, on the device that holds `resident`.
+    """Batches (uint8 (n, 3, S, S), int64 (n,)) as `batches` picks them, on the device that holds `resident`.
 
     Args:
         resident: Where the images are.
-        indices: Of one epoch; asked again for each. (Lightning takes what has a `sampler` for a DataLoader.)
-        batch_size: Images in a batch; the last one may have fewer.
+        batches: Indices of one epoch; asked again for each. (Lightning takes what has a `sampler` for a DataLoader.)
         augment: As in --data.augment.
         seed: Of the augmentation.
-        drop_last: Leave a last, smaller batch out.
     """
 
     def __init__(
-        self,
-        resident: ResidentImages,
-        indices: Sampler[int],
-        batch_size: int,
-        *,
-        augment: Augment = "none",
-        seed: int = 0,
-        drop_last: bool = False,
+        self, resident: ResidentImages, batches: Sampler[list[int]], *, augment: Augment = "none", seed: int = 0
     ) -> None:
-        self.resident, self.indices, self.batch_size, self.augment = resident, indices, batch_size, augment
-        self.drop_last = drop_last
+        self.resident, self.batches, self.augment = resident, batches, augment
         self.generator = torch.Generator(resident.images.device).manual_seed(seed)
 
     def __len__(self) -> int:
-        images = len(self.indices)  # type: ignore[arg-type]
-        return images // self.batch_size if self.drop_last else -(-images // self.batch_size)
+        return len(self.batches)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[list[torch.Tensor]]:
-        order = torch.tensor(list(self.indices)).to(self.resident.images.device)
-        for picked in order.split(self.batch_size)[: len(self)]:
+        picks = list(self.batches)
+        order = torch.tensor([index for pick in picks for index in pick]).to(self.resident.images.device)
+        for picked in order.split([len(pick) for pick in picks]):
             images = augment_batch(self.augment, self.resident.images[picked], self.generator)
             yield [images, self.resident.labels[picked]]
 

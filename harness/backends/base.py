@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,13 @@ class Backend(ABC):
     @abstractmethod
     def bind(self, images: np.ndarray) -> None:
         """Put float32 images (batch, 3, size, size) on the device in the job's dtype and layout; not timed."""
+
+    def share(self) -> Backend:
+        """Another handle on the loaded model, with a bound batch of its own: one for each batch size of a server.
+
+        A copy of the attributes does where `bind` replaces what it keeps; a library that binds in place overrides this.
+        """
+        return copy.copy(self)
 
     @abstractmethod
     def run(self) -> None:

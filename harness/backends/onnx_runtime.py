@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class OnnxRuntimeBackend(Backend):
         options.intra_op_num_threads = spec.threads
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        self.options = onnxruntime.RunOptions()
+        self.options = make_run_options(spec.device)
         self.versions = {"onnxruntime": onnxruntime.__version__}
         providers: list[Any] = ["CPUExecutionProvider"]
         if spec.device == "cuda":
@@ -71,11 +72,16 @@ class OnnxRuntimeBackend(Backend):
         free_memory()
         onnxruntime.preload_dlls()
         self.versions |= {"torch": torch.__version__, "cudnn": str(torch.backends.cudnn.version())}
-        self.options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         stream = torch.cuda.current_stream().cuda_stream
         tf32 = "1" if spec.precision == "tf32" else "0"
         needed = {"device_id": "0", "user_compute_stream": str(stream), "use_tf32": tf32}
         return "CUDAExecutionProvider", {**needed, **(TUNED if spec.variant == "tuned" else {})}
+
+    def share(self) -> Backend:
+        """See Backend. Which CUDA graph is meant is an option of the run, so each handle has its own."""
+        other = copy.copy(self)
+        other.options = make_run_options(self.spec.device)
+        return other
 
     def bind(self, images: np.ndarray) -> None:
         """See Backend. Buffers of one batch size keep their addresses, as a CUDA graph needs."""
@@ -130,6 +136,14 @@ class OnnxRuntimeBackend(Backend):
             "threads": self.spec.threads,
             **({"cpu_nodes": fallen, "graph": self.spec.variant == "tuned"} if on_gpu else {}),
         }
+
+
+def make_run_options(device: str) -> Any:
+    """On a GPU a run does not wait for its result: the clock does."""
+    options = onnxruntime.RunOptions()
+    if device == "cuda":
+        options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+    return options
 
 
 class CpuBuffers:

@@ -72,9 +72,7 @@ def test_a_measured_job_leaves_its_line(fake, weights_dir, worker_script, tmp_pa
     machine = {"device": "Fake GPU", "kind": "cpu"}
     folder.create({}, machine)
     telemetry = Telemetry.open("cuda")
-    Sweep(config, folder, models, machine, 1, sys.executable, lambda row: None, telemetry).run(
-        list(plan_groups(config, [8]))
-    )
+    Sweep(config, folder, models, machine, 1, lambda row: None, telemetry).run(list(plan_groups(config, [8])))
     lines = [json.loads(line) for line in (folder.path / "telemetry.jsonl").read_text().splitlines()]
     assert [Job(**line["job"]) for line in lines] == [row.job for row in folder.read_rows()]
     for line in lines:

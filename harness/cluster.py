@@ -1,0 +1,214 @@
+"""The machines of a Ray cluster: connect, and hold one actor on each device of one accelerator type."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from harness.ceilings import CalibrationFailed
+from harness.cluster_device import Device
+from harness.config import BenchConfig
+from harness.launch import ROOT
+
+LOOPBACK = "127.0.0.1"
+TYPE = "accelerator_type:"  # how Ray spells that a node has accelerators of this type
+START_TIMEOUT_S = 120.0
+
+
+class ClusterError(ValueError):
+    """The cluster cannot be used, or is gone; one line, with the mend."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place for one device: a GPU of a node, or the whole node when its CPU is measured."""
+
+    name: str
+    node_id: str
+    accelerator: str | None
+    cpus: float
+
+
+@dataclass
+class Cluster:
+    """A connection, and the actors by name; all measure devices that call themselves alike."""
+
+    ray: Any
+    actors: dict[str, Any] = field(default_factory=dict)
+    machines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    loads: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """What stands for all of them in machine.json."""
+        return next(iter(self.machines.values()))
+
+    @property
+    def load(self) -> dict[str, Any]:
+        """The busiest processes of all machines, as `audit.observe_load` has them of one."""
+        processes = sorted((p for load in self.loads for p in load["processes"]), key=lambda p: -p["cpu_percent"])
+        busiest = max(load["cpu_percent"] for load in self.loads)
+        gpu = next((load["gpu"] for load in self.loads if load["gpu"]), None)
+        return {"cpu_percent": busiest, "processes": processes[:5], "gpu": gpu}
+
+    def start(self, slots: list[Slot], config: BenchConfig, run_id: str, weights_dir: Path) -> None:
+        """An actor for each slot. Raises ClusterError when no device answers."""
+        waiting = {}
+        for slot in slots:
+            actor = self._make_actor(slot).remote(slot.name, config, run_id, str(weights_dir.resolve()))
+            waiting[actor.describe.remote()] = slot.name, actor
+        ready, late = self.ray.wait(list(waiting), num_returns=len(waiting), timeout=START_TIMEOUT_S)
+        for call in late:
+            print(f"{waiting[call][0]}: not free within {START_TIMEOUT_S:g} s, so it is left out.", flush=True)
+            self.ray.kill(waiting[call][1])
+        fault = "all are in use"
+        for call in sorted(ready, key=lambda call: waiting[call][0]):
+            try:
+                self._admit(*waiting[call], self.ray.get(call))
+            except (self.ray.exceptions.RayError, ValueError) as error:
+                fault = " ".join(str(getattr(error, "cause", None) or error).split()[-40:])
+                print(f"{waiting[call][0]}: left out ({fault})", flush=True)
+        if not self.actors:
+            raise ClusterError(f"--cluster: no device of the cluster can be used ({fault})")
+
+    def _make_actor(self, slot: Slot) -> Any:
+        affinity = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(slot.node_id, soft=False)
+        resources = {f"{TYPE}{slot.accelerator}": 0.001} if slot.accelerator else {}
+        return self.ray.remote(Device).options(
+            num_cpus=slot.cpus,
+            num_gpus=1 if slot.accelerator else 0,
+            resources=resources,
+            scheduling_strategy=affinity,
+            max_concurrency=2,
+            max_restarts=0,
+        )
+
+    def _admit(self, name: str, actor: Any, described: dict[str, Any]) -> None:
+        machine = described["machine"]
+        if self.machines and machine["device"] != self.machine["device"]:
+            self.ray.kill(actor)
+            raise ValueError(f"it is {machine['device']}, this run measures {self.machine['device']}")
+        self.actors[name], self.machines[name] = actor, machine
+        self.loads.append(described["load"])
+
+    def measure_ceilings(self) -> dict[str, Any]:
+        """Of the first machine, as `ceilings.measure_ceilings` answers. Raises CalibrationFailed."""
+        name, actor = next(iter(self.actors.items()))
+        try:
+            measured = self.ray.get(actor.measure_ceilings.remote())
+        except self.ray.exceptions.RayError as error:
+            raise CalibrationFailed(f"{name}: {first_line(error)}") from None
+        if "failed" in measured:
+            raise CalibrationFailed(f"{name}: {measured['failed']}")
+        return {**measured, "machine": name}
+
+    def drop(self, name: str) -> None:
+        """Do without a device, which may be gone or only misbehave."""
+        self.ray.kill(self.actors.pop(name))
+
+    def close(self) -> None:
+        """End the actors, and the cluster where it was started for this run."""
+        for actor in self.actors.values():
+            self.ray.kill(actor)
+        self.ray.shutdown()
+
+
+def connect(address: str, config: BenchConfig, accelerator: str | None, run_id: str, weights_dir: Path) -> Cluster:
+    """Devices of the cluster at `address`: local (started here, on loopback alone), HOST:PORT or ray://HOST:PORT.
+
+    Raises ClusterError: Ray is not installed, nobody answers, or the devices are not of one type.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address == "local" or address.startswith((LOOPBACK, "localhost")):
+        # the variable is meant for other systems, but makes Ray take 127.0.0.1 for this machine's address on Linux too
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    try:
+        import ray  # noqa: PLC0415 - optional, and slow to import
+        import ray.util.scheduling_strategies  # noqa: PLC0415
+    except ImportError:
+        raise ClusterError("--cluster: Ray is not installed; pip install -r requirements-cluster.txt") from None
+    check_answer(address)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if address == "local":
+            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+            ray.init(address="local", include_dashboard=False, _node_ip_address=LOOPBACK, **quiet)
+        else:
+            code = {"py_modules": [str(ROOT / "harness")], "excludes": ["**/__pycache__"]}
+            ray.init(address=address, runtime_env=code, **quiet)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        raise ClusterError(f"--cluster {address}: {last_words(error)}") from None
+    cluster = Cluster(ray)
+    try:
+        slots = find_slots(ray.nodes(), accelerator, config.device)
+        environments = {name: resolve(path) for name, path in config.environments.items()}
+        cluster.start(slots, replace(config, environments=environments), run_id, weights_dir)
+    except BaseException:
+        cluster.close()
+        raise
+    return cluster
+
+
+def check_answer(address: str) -> None:
+    """Raises ClusterError where nobody listens: Ray itself would try for minutes."""
+    if address == "local":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise ClusterError(f"--cluster {address}: give local, HOST:PORT or ray://HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise ClusterError(f"--cluster {address}: nobody answers there ({error.strerror or error})") from None
+
+
+def find_slots(nodes: list[dict[str, Any]], accelerator: str | None, device: str) -> list[Slot]:
+    """Places on the nodes that are alive: GPUs of one type, or whole nodes where there are none or `device` is cpu.
+
+    Raises ClusterError when several types are there and none is named, or the one named is not.
+    """
+    alive = [node for node in nodes if node["Alive"]]
+    types = {node["NodeID"]: find_type(node["Resources"]) for node in alive}
+    known = sorted({kind for kind in types.values() if kind})
+    wanted = accelerator or (known[0] if len(known) == 1 and device != "cpu" else None)
+    if wanted is None and len(known) > 1 and device != "cpu":
+        raise ClusterError(f"--accelerator: the cluster has {', '.join(known)}; name one, or give --device cpu")
+    if wanted and wanted not in known:
+        raise ClusterError(f"--accelerator {wanted}: not in the cluster (there are: {', '.join(known) or 'none'})")
+    slots = []
+    for node in alive:
+        if wanted and types[node["NodeID"]] != wanted:
+            continue
+        cards = int(node["Resources"]["GPU"]) if wanted else 1
+        host = re.sub(r"[^\w.-]", "_", f"{node['NodeManagerHostname']}-{node['NodeID'][:6]}").lstrip(".")
+        for card in range(cards):
+            cpus = 1 if wanted else node["Resources"].get("CPU", 1)
+            slots.append(Slot(f"{host}.{card}" if cards > 1 else host, node["NodeID"], wanted, cpus))
+    return slots
+
+
+def find_type(resources: dict[str, float]) -> str | None:
+    """Accelerator type of a node that has GPUs."""
+    named = [name.removeprefix(TYPE) for name in resources if name.startswith(TYPE)]
+    return named[0] if named and resources.get("GPU") else None
+
+
+def resolve(path: str) -> str:
+    """An interpreter's path as seen from any folder; one that is not here stays as it is."""
+    return str(Path(path).absolute()) if Path(path).exists() else path
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def last_words(error: Exception) -> str:
+    """The end of what an exception says: Ray puts the traceback of its server before it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return " ".join(dict.fromkeys((lines[0], lines[-1])))

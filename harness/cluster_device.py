@@ -1,0 +1,121 @@
+"""What runs on a machine of a cluster: one device, measured by the same Sweep as without a cluster.
+
+A Ray actor: `next_rows` waits in one thread while `finish` can be called in another, and the sweep runs in a third.
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+from harness.artifacts import Model
+from harness.audit import observe_load
+from harness.ceilings import CalibrationFailed, measure_ceilings
+from harness.cluster_files import Files, find_same, unpack
+from harness.config import BenchConfig
+from harness.machine import describe_machine
+from harness.plan import Group
+from harness.schema import Job
+from harness.store import Record, RunFolder
+from harness.sweep import Sweep
+from harness.telemetry import Telemetry
+
+LOG_CHARACTERS = 20_000  # of each worker's log, from its end
+
+
+class Outbox(RunFolder):
+    """Stands for the run's folder, which is on another machine: rows are put into a queue. Logs stay in `path`."""
+
+    def __init__(self, path: Path, rows: queue.Queue[Record | None]) -> None:
+        super().__init__(path)
+        self.queue = rows
+
+    def append(self, row: Record) -> None:
+        """See RunFolder; the one who stores it waits for it."""
+        self.queue.put(row)
+
+
+class Device:
+    """One device and the jobs it is given. `name` is what its rows call the machine."""
+
+    def __init__(self, name: str, config: BenchConfig, run_id: str, weights_dir: str) -> None:
+        self.name, self.config, self.run_id = name, config, run_id
+        self.weights_dir = Path(weights_dir)
+        self.scratch = tempfile.TemporaryDirectory(prefix="harness-")
+        self.machine = {**describe_machine(config.device), "name": name}
+        self.threads = config.threads or self.machine["cpu"]["usable_cores"]
+        self.models: dict[int, Model] = {}
+        self.rows: queue.Queue[Record | None] = queue.Queue()
+        self.fault = ""
+
+    def describe(self) -> dict[str, Any]:
+        """The machine, and who else uses it."""
+        return {"machine": self.machine, "load": observe_load(self.machine["kind"])}
+
+    def measure_ceilings(self) -> dict[str, Any]:
+        """As ceilings.json has them, or `failed` with the reason."""
+        try:
+            return measure_ceilings(sys.executable, self.machine, self.threads, self._path / "logs/calibrate.log")
+        except CalibrationFailed as failure:
+            return {"failed": str(failure)}
+
+    def has_model(self, image_size: int, checksums: list[str]) -> bool:
+        """Whether this machine has these very files, here or from an earlier `receive`."""
+        if image_size not in self.models:
+            for folder in (self.weights_dir, self._path / "weights"):
+                model = find_same(folder, image_size, checksums)
+                if model is not None:
+                    self.models[image_size] = model
+                    break
+        return image_size in self.models
+
+    def receive(self, files: Files) -> None:
+        """Keep weights and exports that `has_model` did not find."""
+        unpack(files, self._path / "weights")
+
+    def start(self, jobs: list[Job]) -> None:
+        """Begin to measure jobs of one contender; their rows come by `next_rows`."""
+        self.rows = queue.Queue()
+        self.fault = ""
+        self.outbox = Outbox(self._path / f"unit-{threading.get_ident()}-{id(self.rows)}" / self.run_id, self.rows)
+        telemetry = Telemetry.open(self.machine["kind"])
+        self.sweep = Sweep(
+            *(self.config, self.outbox, self.models, self.machine, self.threads),
+            on_row=lambda row: None,
+            telemetry=telemetry,
+        )
+        threading.Thread(target=self._measure, args=(jobs,), name="sweep", daemon=True).start()
+
+    def next_rows(self) -> dict[str, Any]:
+        """Waits for a row, as JSON; with the last answer of a unit comes what the sweep says of itself."""
+        row = self.rows.get()
+        if row is not None:
+            return {"row": row.to_json()}
+        sheet = self.sweep.time_sheet
+        overheads = self.sweep.clock_overhead_ms
+        return {"fault": self.fault, "log": self._read_logs(), "time_sheet": vars(sheet), "null_job_ms": overheads}
+
+    def finish(self) -> None:
+        """Let the row in progress end, and measure no more."""
+        self.sweep.interrupt.requested = True
+
+    @property
+    def _path(self) -> Path:
+        return Path(self.scratch.name)
+
+    def _measure(self, jobs: list[Job]) -> None:
+        sizes = list(dict.fromkeys(job.image_size for job in jobs))
+        try:
+            self.sweep.run([Group(tuple(job for job in jobs if job.image_size == size)) for size in sizes])
+        except Exception as error:
+            self.fault = f"{type(error).__name__}: {error}"
+        self.rows.put(None)
+
+    def _read_logs(self) -> str:
+        logs = sorted((self.outbox.path / "logs").glob("*.log"))
+        texts = (path.read_text(encoding="utf-8", errors="replace")[-LOG_CHARACTERS:] for path in logs)
+        return "".join(f"== {path.name}\n{text}" for path, text in zip(logs, texts, strict=True) if text)
