@@ -211,8 +211,8 @@ def test_a_folder_without_weights_says_make_train(tmp_path: Path, capsys, create
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (["--to", "tflite"], "--to: tflite is not reference, onnx, int8"),
-        (["--to", "[onnx,tflite]"], "--to: tflite is not reference, onnx, int8"),
+        (["--to", "tflite"], "--to: tflite is not reference, onnx, fp16, int8, engine"),
+        (["--to", "[onnx,tflite]"], "--to: tflite is not reference, onnx, fp16, int8, engine"),
         (["--to", "[]"], "--to: empty"),
         (["--image_size", "large"], "--image_size: large is not an image size in px"),
         (["--reference_images", "0"], "--reference_images: 0"),

@@ -68,6 +68,7 @@ def test_an_engine_is_written_with_what_it_was_built_from_and_for(build, exporte
     assert read(exported, ENGINE)["profiles"] == [[[batch, 3, 64, 64] for batch in (1, 256, 1024)]]
 
 
+@pytest.mark.slow
 def test_a_second_build_keeps_it_and_other_settings_or_weights_do_not(build, exported, capsys):
     """Up to date only with the same profiles, level and ONNX file."""
     assert build() == build() == 0
@@ -79,6 +80,7 @@ def test_a_second_build_keeps_it_and_other_settings_or_weights_do_not(build, exp
     assert capsys.readouterr().out.count("up to date") == 2  # the ONNX file, twice
 
 
+@pytest.mark.slow
 def test_an_engine_of_another_version_is_built_beside_not_loaded(build, exported, monkeypatch):
     """Each GPU and version has its folder, and its own timing cache."""
     assert build() == 0
