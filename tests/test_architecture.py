@@ -31,7 +31,7 @@ INSIDE_HARNESS = {
         "artifacts", "audit", "ceilings", "cluster_files", "config", "machine", "plan", "schema", "store", "sweep",
         "telemetry",
     ),
-    "cluster": ("ceilings", "cluster_device", "config", "launch"),
+    "cluster": ("ceilings", "cluster_device", "config", "launch", "machine"),
     "nvml": (), "gpm": ("nvml",), "gpu_samples": ("nvml",), "telemetry": ("gpm", "gpu_samples", "nvml"),
     "calibrate": (), "ceilings": ("launch", "store"),
 }  # fmt: skip
