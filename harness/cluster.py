@@ -14,6 +14,7 @@ from harness.ceilings import CalibrationFailed
 from harness.cluster_device import Device
 from harness.config import BenchConfig
 from harness.launch import ROOT
+from harness.machine import describe_gpu
 
 LOOPBACK = "127.0.0.1"
 TYPE = "accelerator_type:"  # how Ray spells that a node has accelerators of this type
@@ -137,7 +138,9 @@ def connect(address: str, config: BenchConfig, accelerator: str | None, run_id: 
     try:
         if address == "local":
             os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-            ray.init(address="local", include_dashboard=False, _node_ip_address=LOOPBACK, **quiet)
+            # Ray starts a process for each CPU beforehand; there is work for one on each device
+            quiet |= {"num_cpus": (describe_gpu() or {"count": 1})["count"], "include_dashboard": False}
+            ray.init(address="local", _node_ip_address=LOOPBACK, **quiet)
         else:
             code = {"py_modules": [str(ROOT / "harness")], "excludes": ["**/__pycache__"]}
             ray.init(address=address, runtime_env=code, **quiet)

@@ -35,7 +35,7 @@ INSIDE_HARNESS = {
         "artifacts", "audit", "ceilings", "cluster_files", "config", "machine", "plan", "schema", "store", "sweep",
         "telemetry",
     ),
-    "cluster": ("ceilings", "cluster_device", "config", "launch"),
+    "cluster": ("ceilings", "cluster_device", "config", "launch", "machine"),
     "nvml": (), "gpm": ("nvml",), "gpu_samples": ("nvml",), "telemetry": ("gpm", "gpu_samples", "nvml"),
     "calibrate": (), "ceilings": ("launch", "store"), "traces": ("plan", "schema"),
     "environments": ("backends", "config", "launch"),
