@@ -57,7 +57,8 @@ class Decision:
 
     `runner_up` is the best option of another approach (library, variant or precision); `lighter` the same approach at
     the smallest batch within 5% of the winner's objective. `unranked` counts cells by status, `outside` by the flag
-    that leaves them out (an option may be under several).
+    that leaves them out (an option may be under several), `unrecorded` those that keep every limit but have no
+    number to rank by.
     """
 
     needs: Needs
@@ -67,6 +68,7 @@ class Decision:
     exclusions: list[Exclusion]
     unranked: Counter[str] = field(default_factory=Counter)
     outside: Counter[str] = field(default_factory=Counter)
+    unrecorded: int = 0
 
     @property
     def winner(self) -> Option | None:
@@ -121,6 +123,7 @@ def decide(study: Study, needs: Needs) -> Decision:
         [_exclusion(limit, needs.limits, scope) for limit in needs.limits],
         Counter(cell.status for cell in study.cells.values() if not cell.ranked),
         Counter(flag for option in options for flag in needs.outside(option)),
+        len(kept) - len(usable),
     )
 
 

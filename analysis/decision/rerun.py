@@ -71,9 +71,12 @@ def confirm(decision: Decision, first: Study, second: Study) -> list[Check]:
     winner, other = decision.winner, decision.runner_up
     if winner is None:
         raise InputError("--confirm: nothing meets these needs, so there is nothing to confirm")
-    found = {option.key: option for option in build_options(second)[0]}
-    repeated = [option for option in cells_to_repeat(decision) if option in (winner, other)]
+    repeated = [winner] if other is None else [winner, other]
+    failed = [cell for o in repeated if (cell := second.cells.get(o.key)) is not None and not cell.ranked]
+    if failed:
+        return [Check(f"{cell.key.contender} runs again", False, f"{cell.status}: {cell.reason}") for cell in failed]
     _check_comparable(repeated, first.run, second.run)
+    found = {option.key: option for option in build_options(second)[0]}
     return list(_checks(decision, winner, other, found))
 
 

@@ -107,10 +107,9 @@ def _notes(decision: Decision, winner: Option) -> list[str]:
     lighter = decision.lighter
     if lighter is not None:
         share = (lighter.value(needs.objective) or math.nan) / (winner.value(needs.objective) or math.nan)
-        faster = (winner.host_ms or math.nan) / (lighter.host_ms or math.nan)
         notes.append(
-            f"Batch {lighter.key.batch_size} of the same gives {ENGLISH.percent(share)} of its {needs.objective}, and "
-            f"a call takes {ENGLISH.times(faster)} less time."
+            f"Batch {lighter.key.batch_size} of the same has {ENGLISH.percent(share)} of its {needs.objective}, at "
+            f"{ENGLISH.number(lighter.host_ms)} ms a call."
         )
     sizes = {option.key.image_size for option in decision.eligible}
     if needs.min_accuracy is None and len(sizes) > 1 and needs.objective != "energy":
@@ -143,6 +142,8 @@ def _show_exclusions(decision: Decision, console: Console) -> None:
         if exclusion.cells:
             numbers = (exclusion.cells, exclusion.alone, exclusion.unknown)
             table.add_row(describe_limit(exclusion.limit, exclusion.limit.value), *map(str, numbers))
+    if decision.unrecorded:
+        table.add_row(f"no {decision.needs.objective} recorded", str(decision.unrecorded), "", "")
     for status, count in sorted(decision.unranked.items()):
         table.add_row(f"no time: {status}", str(count), "", "")
     if table.row_count:

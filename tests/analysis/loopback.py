@@ -4,7 +4,9 @@
 
 A server process measures the time of a call per batch size, alone, then answers requests of one image. The client
 sends at random moments whether or not earlier answers came. The simulation gets the measured table and the very
-moments at which requests were sent; nothing is fitted. The table it prints is that of docs/decisions/queueing.md.
+moments at which requests were sent; nothing is fitted. A second simulation has the table's times multiplied by how much
+longer calls took in service, which tells the queue's error from the table's. The table that is printed is that of
+docs/decisions/queueing.md.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import struct
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 import numpy as np
@@ -49,7 +52,7 @@ def make_model(name):
 
 
 def serve(pipe: Connection, name: str) -> None:
-    """The server process: sends (port, times of a call in ms by batch size), ends when the pipe closes."""
+    """The server process: sends (port, times of a call in ms by batch size); told to stop, (batch, ms) of each call."""
     model, pool = make_model(name), ThreadPoolExecutor(1)
 
     def call(count):
@@ -60,17 +63,18 @@ def serve(pipe: Connection, name: str) -> None:
     def measure():
         return {size: [call(size) for _ in range(CALLS + 5)][5:] for size in SIZES}
 
-    asyncio.run(_serve(pipe, pool.submit(measure).result(), lambda count: pool.submit(model, count)))
+    asyncio.run(_serve(pipe, pool.submit(measure).result(), lambda count: pool.submit(call, count)))
 
 
 async def _serve(pipe, table, start_call):
     batcher = Batcher(*pipe.recv())
-    waiting, news, loop = deque(), asyncio.Event(), asyncio.get_running_loop()
+    waiting, served, news, loop = deque(), [], asyncio.Event(), asyncio.get_running_loop()
 
     async def read(reader, writer):
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
-                waiting.append((loop.time(), await reader.readexactly(REQUEST.size), writer))
+                request = await reader.readexactly(REQUEST.size)
+                waiting.append((loop.time(), request, writer))
                 news.set()
 
     async def work():
@@ -84,15 +88,15 @@ async def _serve(pipe, table, start_call):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(news.wait(), deadline - loop.time())
             batch = [waiting.popleft() for _ in range(min(batcher.max_batch, len(waiting)))]
-            await asyncio.wrap_future(start_call(len(batch)))
+            served.append((len(batch), await asyncio.wrap_future(start_call(len(batch)))))
             for _, request, writer in batch:
                 writer.write(request)
 
     server = await asyncio.start_server(read, "127.0.0.1", 0)
     worker = asyncio.create_task(work())
     pipe.send((server.sockets[0].getsockname()[1], table))
-    with contextlib.suppress(EOFError):
-        await loop.run_in_executor(None, pipe.recv)  # until the parent closes its end
+    await loop.run_in_executor(None, pipe.recv)  # until the parent says stop, or is gone (EOFError)
+    pipe.send(served)
     worker.cancel()
     server.close()
 
@@ -118,8 +122,19 @@ async def send(port, moments_ms):
     return 1000 * (sent - sent[0]), 1000 * (answered - sent)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """Percentiles of latency in ms: `real`, `simulated` from the table, and `adjusted` by `slowdown` of the calls."""
+
+    per_second: float
+    slowdown: float
+    real: np.ndarray
+    simulated: np.ndarray
+    adjusted: np.ndarray
+
+
 def run_once(name, batcher, load, seconds, seed=1):
-    """One server, one stream of requests at `load` of the peak rate; (rate, measured, simulated) percentiles in ms."""
+    """One server and one stream of requests at `load` of the peak rate."""
     context = multiprocessing.get_context("spawn")
     mine, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs, name), daemon=True)
@@ -132,12 +147,21 @@ def run_once(name, batcher, load, seconds, seed=1):
         rate = load * table.peak_per_second(batcher.max_batch)
         rng = np.random.default_rng(seed)
         moments, latency = asyncio.run(send(port, poisson_arrivals(rate, int(rate * seconds), rng)))
+        mine.send("stop")
+        served = mine.recv()
     finally:
-        mine.close()
         process.join(10)
         process.kill()
+    slowdown = sum(ms for _, ms in served) / sum(table.mean_ms(size) for size, _ in served)
+    slower = ServiceTable({size: slowdown * times for size, times in table.samples.items()})
+    tables = [simulate_percentiles(moments, each, batcher, rng) for each in (table, slower)]
+    return Outcome(rate, slowdown, np.percentile(latency, PERCENTILES), *tables)
+
+
+def simulate_percentiles(moments, table, batcher, rng):
+    """Mean over draws of service times of each percentile of latency, in ms."""
     drawn = [simulate(moments, table, batcher, rng).latency_ms for _ in range(SIMULATIONS)]
-    return rate, np.percentile(latency, PERCENTILES), np.mean([np.percentile(d, PERCENTILES) for d in drawn], axis=0)
+    return np.mean([np.percentile(latency, PERCENTILES) for latency in drawn], axis=0)
 
 
 def main():
@@ -146,13 +170,15 @@ def main():
     parser.add_argument("--model", choices=("stand_in", "resnet18"), default="stand_in")
     parser.add_argument("--seconds", type=float, default=15.0, help="length of each stream of requests, in s")
     arguments = parser.parse_args()
-    print("| model | load | requests/s | delay, ms | p50, ms | p90, ms | p99, ms |")
-    print("|:---|---:|---:|---:|---:|---:|---:|")
+    print("| model | load | requests/s | delay, ms | p50, ms | p90, ms | p99, ms | calls took |")
+    print("|:---|---:|---:|---:|---:|---:|---:|---:|")
     for delay_ms in (0.0, 20.0):
         for load in (0.3, 0.6, 0.8):
-            rate, real, simulated = run_once(arguments.model, Batcher(8, delay_ms), load, arguments.seconds)
-            cells = [f"{r:.1f} / {s:.1f}" for r, s in zip(real, simulated, strict=True)]
-            print(f"| {arguments.model} | {load:.0%} | {rate:.0f} | {delay_ms:.0f} | {' | '.join(cells)} |", flush=True)
+            found = run_once(arguments.model, Batcher(8, delay_ms), load, arguments.seconds)
+            triples = zip(found.real, found.simulated, found.adjusted, strict=True)
+            cells = " | ".join(" / ".join(f"{value:.1f}" for value in triple) for triple in triples)
+            start = f"| {arguments.model} | {load:.0%} | {found.per_second:.0f} | {delay_ms:.0f} |"
+            print(f"{start} {cells} | {found.slowdown:.2f}x |", flush=True)
 
 
 if __name__ == "__main__":

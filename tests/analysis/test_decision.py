@@ -54,6 +54,13 @@ def test_the_objective_decides_who_wins(tmp_path: Path) -> None:
     assert frugal.key.contender == "pytorch/eager/fp32"
 
 
+def test_cells_without_the_number_to_rank_by_are_counted(tmp_path: Path) -> None:
+    rows = [*rows_of(FAST, telemetry={"energy_j_per_image": 3.0}), *rows_of(EAGER)]
+    decision = decided(tmp_path, rows, objective="energy")
+    assert {option.key.backend for option in decision.eligible} == {"onnx_runtime"}
+    assert decision.unrecorded == 2
+
+
 def test_energy_has_an_interval_from_rounds_and_none_from_one(tmp_path: Path) -> None:
     one = decided(tmp_path / "1", rows_of(FAST, telemetry={"energy_j_per_image": 3.0}), objective="energy").winner
     rows = [

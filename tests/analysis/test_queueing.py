@@ -141,8 +141,9 @@ def test_a_table_without_samples_is_refused() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("delay_ms", [0.0, 20.0])
-def test_a_real_batching_server_is_as_slow_as_simulated(delay_ms: float) -> None:
-    """5 s of Poisson requests over loopback at 60% of the peak; the client and the event loop cost a little more."""
-    _, real, simulated = run_once("stand_in", Batcher(8, delay_ms), 0.6, 5.0)
-    np.testing.assert_allclose(real, simulated, rtol=0.15, atol=2.0)
+@pytest.mark.parametrize(("load", "delay_ms"), [(0.6, 0.0), (0.3, 20.0)])
+def test_a_real_batching_server_is_as_slow_as_simulated(load: float, delay_ms: float) -> None:
+    """5 s of Poisson requests over loopback; the event loops of server and client cost a little more."""
+    found = run_once("stand_in", Batcher(8, delay_ms), load, 5.0)
+    np.testing.assert_allclose(found.real, found.adjusted, rtol=0.1, atol=2.0)
+    np.testing.assert_allclose(found.real, found.simulated, rtol=0.2, atol=2.0)

@@ -95,6 +95,16 @@ def test_a_rerun_that_misses_a_need_does_not_confirm(results: Path, capsys: pyte
     assert "NO   the winner still meets the needs: --max_host_ms is missed" in capsys.readouterr().out
 
 
+def test_a_rerun_in_which_the_winner_crashed_does_not_confirm(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [synthetic.make_row(SLOWER, 224, 8, run_id="again"), synthetic.make_row(EAGER, 224, 8, run_id="again")]
+    rows.append(synthetic.failed_row(FAST, 224, 8, "crashed", "exit code 139", run_id="again"))
+    synthetic.write_run(results / "again", rows)
+    assert recommend(results, "--confirm", "again") == 1
+    assert "NO   onnx_runtime/default/fp32 runs again: crashed: exit code 139" in capsys.readouterr().out
+
+
 def test_a_rerun_of_other_cells_is_refused(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rerun(results, batches=(1,))
     assert recommend(results, "--confirm", "again") == 2
