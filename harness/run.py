@@ -178,7 +178,7 @@ def describe_models(models: dict[int, Model]) -> dict[str, Any]:
 
 
 def calibrate(
-    folder: RunFolder, machine: dict[str, Any], threads: int, sheet: TimeSheet, cluster: Cluster | None
+    folder: RunFolder, machine: dict[str, Any], threads: int, sheet: TimeSheet, cluster: Cluster | None = None
 ) -> None:
     """Measure the machine's ceilings once a run, and say them."""
     if (folder.path / "ceilings.json").exists():

@@ -120,7 +120,11 @@ def test_an_interrupted_build_leaves_nothing_half_written(exported, interpreter)
     command = [sys.executable, "-m", "export", "--weights_dir", exported.weights_dir, "--to", "engine"]
     command += ["--engine_python", interpreter, "--engine_precisions", "[fp16]"]
     process = subprocess.Popen(
-        [str(word) for word in command], cwd=ROOT, env={**os.environ, "FAKE_BUILD_S": "60"}, stderr=subprocess.PIPE
+        [str(word) for word in command],
+        cwd=ROOT,
+        env={**os.environ, "FAKE_BUILD_S": "60"},
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     folder = exported.weights_dir / FOLDER
     while not list(folder.glob(".resnet18_64_fp16*")):
