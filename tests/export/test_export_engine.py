@@ -124,7 +124,8 @@ def test_an_interrupted_build_leaves_nothing_half_written(exported, interpreter)
         cwd=ROOT,
         env={**os.environ, "FAKE_BUILD_S": "60"},
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        # a background job of a shell ignores SIGINT
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - nothing else runs here
     )
     folder = exported.weights_dir / FOLDER
     while not list(folder.glob(".resnet18_64_fp16*")):
