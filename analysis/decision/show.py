@@ -44,7 +44,7 @@ def _show_answer(decision: Decision, winner: Option, console: Console) -> None:
     objective, other, baseline = decision.needs.objective, decision.runner_up, decision.baseline
     console.print(f"Deploy {name_option(winner)} (best by {objective}).", markup=False)
     roles = {"winner": winner, "runner-up": other, "baseline": baseline}
-    _show_table({role: option for role, option in roles.items() if option is not None}, console)
+    _show_table({role: option for role, option in roles.items() if option is not None}, decision, console)
     if other is None:
         console.print("Runner-up: no other approach meets the needs.", markup=False)
     for role, compared in (("runner-up", other), ("baseline", baseline)):
@@ -57,14 +57,16 @@ def _show_answer(decision: Decision, winner: Option, console: Console) -> None:
         console.print(note, markup=False)
 
 
-def _show_table(roles: dict[str, Option], console: Console) -> None:
-    """One line per role; columns that nobody has a number for are left out."""
+def _show_table(roles: dict[str, Option], decision: Decision, console: Console) -> None:
+    """One line per role; columns that nobody has a number for are left out, and CPU memory beside a GPU's."""
     lines = {role: _cells(option) for role, option in roles.items()}
     table = Table(caption="intervals: 95%, with the spread between processes", caption_justify="left")
     table.add_column("")
     shown = [
         name for name in next(iter(lines.values())) if any(line[name] not in (MISSING, "0") for line in lines.values())
     ]
+    if "GPU MB" in shown and decision.needs.max_cpu_memory_mb is None:
+        shown.remove("CPU MB")
     for name in shown:
         table.add_column(name, justify="left" if name == "approach" else "right")
     for role, line in lines.items():

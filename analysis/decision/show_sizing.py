@@ -16,6 +16,7 @@ MODEL = (
     "Simulated, not measured: requests of one image arrive at random (Poisson) and are dealt to the devices at random; "
     "each device has a queue of its own; a call takes one of its measured host_ms, images being on the device already."
 )
+SHOWN = 8  # plans in the table
 FEW_SAMPLES = 100  # below this the 99th percentile of a call is its slowest sample
 
 
@@ -29,7 +30,7 @@ def show_sizing(sizing: Sizing, per_second: float, p99_ms: float, console: Conso
     best = sizing.plans[0]
     devices = ENGLISH.plural(best.devices, "device", "devices")
     console.print(f"  {devices} with {name_option(best.option)} at most, {_delay_words(best)}.", markup=False)
-    _show_plans(sizing.plans, console)
+    _show_plans(sizing.plans[:SHOWN], per_second, console)
     for note in _notes(sizing, best):
         console.print(note, markup=False)
     console.print(MODEL, markup=False)
@@ -42,10 +43,21 @@ def _delay_words(plan: Plan) -> str:
     )
 
 
-def _show_plans(plans: list[Plan], console: Console) -> None:
+def _show_plans(plans: list[Plan], per_second: float, console: Console) -> None:
     number = ENGLISH.number
     table = Table(caption="intervals: 95%, of the simulation alone", caption_justify="left")
-    for name in ("approach", "px", "devices", "batch", "delay ms", "p50 ms", "p90 ms", "p99 ms", "mean batch", "busy"):
+    for name in (
+        "approach",
+        "px",
+        "devices",
+        "batch",
+        "delay ms",
+        "p50 ms",
+        "p90 ms",
+        "p99 ms",
+        "mean batch",
+        "of peak",
+    ):
         table.add_column(name, justify="left" if name == "approach" else "right")
     for plan in plans:
         key, found = plan.option.key, plan.forecast
@@ -53,7 +65,7 @@ def _show_plans(plans: list[Plan], console: Console) -> None:
             escape(plan.option.label), str(key.image_size), str(plan.devices), str(plan.batcher.max_batch),
             number(plan.batcher.delay_ms), number(found.p50_ms), number(found.p90_ms),
             f"{number(found.p99_ms)} {escape(ENGLISH.interval(*found.p99_interval))}", number(found.mean_batch, 1),
-            ENGLISH.percent(found.busy_share, 0),
+            ENGLISH.percent(per_second / plan.devices / plan.peak_per_second, 0),
         )  # fmt: skip
     console.print(table)
 
@@ -70,6 +82,9 @@ def _notes(sizing: Sizing, best: Plan) -> list[str]:
             f"Some batch size has only {best.samples} samples, so that its slowest calls are hardly known: measure "
             "again with more --min_samples (on a GPU --boundary_seconds)."
         )
+    if len(sizing.plans) > SHOWN:
+        more = ENGLISH.plural(len(sizing.plans) - SHOWN, "more approach does", "more approaches do")
+        notes.append(f"{more} it with as many devices, at a longer p99.")
     if sizing.others:
         others = ENGLISH.plural(sizing.others, "other approach needs", "other approaches need")
         notes.append(f"{others} more devices or cannot do it.")
