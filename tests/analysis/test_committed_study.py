@@ -1,4 +1,4 @@
-"""The study in the repository is what its rows give today, byte for byte."""
+"""The studies in the repository are what their rows give today, byte for byte."""
 
 from __future__ import annotations
 
@@ -16,33 +16,39 @@ from analysis.report import render
 from analysis.study import Study, judge
 
 STUDIES = Path(__file__).parents[2] / "docs" / "results"
-STUDY = STUDIES / "xeon-2core"
-AGAIN = "python -m analysis report --results_dir docs/results --run_id xeon-2core --weights_dir .../xeon-2core/weights"
+NAMES = sorted(path.parent.name for path in STUDIES.glob("*/report"))
+AGAIN = "python -m analysis report --results_dir docs/results --run_id {0} --weights_dir docs/results/{0}/weights"
 
 
-@pytest.fixture(scope="module")
-def committed() -> Study:
-    return judge(load_run(STUDIES, STUDY.name, STUDY / "weights"))
+@pytest.fixture(scope="module", params=NAMES)
+def committed(request: pytest.FixtureRequest) -> Study:
+    return judge(load_run(STUDIES, request.param, STUDIES / request.param / "weights"))
+
+
+def test_a_cpu_and_a_gpu_are_among_them() -> None:
+    assert len(NAMES) >= 2
+    assert any("h200" in name for name in NAMES)
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])
 def test_rows_give_the_committed_report(committed: Study, language: str) -> None:
-    report = STUDY / "report"
+    report = committed.run.folder / "report"
     drawn = [name for name in FIGURES if (report / "figures" / f"{name}.svg").is_file()]
     text = render(gather_facts(committed, drawn), language)
-    assert text == (report / f"report.{language}.md").read_text(encoding="utf-8"), AGAIN
+    again = AGAIN.format(committed.run.run_id)
+    assert text == (report / f"report.{language}.md").read_text(encoding="utf-8"), again
     page = (report / f"report.{language}.html").read_text(encoding="utf-8")
-    assert build_page(text, language, report) == page, AGAIN
+    assert build_page(text, language, report) == page, again
 
 
 @pytest.mark.slow
-def test_rows_give_every_committed_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_give_every_committed_file(tmp_path: Path, name: str) -> None:
     """Figures, tables and reports, by the command that a reader would run."""
-    shutil.copytree(STUDY, tmp_path / "xeon-2core")
-    shutil.rmtree(tmp_path / "xeon-2core" / "report")
-    where = ["--results_dir", str(tmp_path), "--run_id", "xeon-2core"]
-    assert main(["report", *where, "--weights_dir", str(STUDY / "weights"), "--log_dir", str(tmp_path / "logs")]) == 0
-    files = sorted(path.relative_to(STUDY) for path in (STUDY / "report").rglob("*") if path.is_file())
-    assert [
-        name for name in files if (tmp_path / "xeon-2core" / name).read_bytes() != (STUDY / name).read_bytes()
-    ] == []
+    study = STUDIES / name
+    shutil.copytree(study, tmp_path / name)
+    shutil.rmtree(tmp_path / name / "report")
+    where = ["--results_dir", str(tmp_path), "--run_id", name]
+    assert main(["report", *where, "--weights_dir", str(study / "weights"), "--log_dir", str(tmp_path / "logs")]) == 0
+    files = sorted(path.relative_to(study) for path in (study / "report").rglob("*") if path.is_file())
+    assert [path for path in files if (tmp_path / name / path).read_bytes() != (study / path).read_bytes()] == []
