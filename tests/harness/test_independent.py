@@ -1,9 +1,19 @@
-"""The harness against loops that share no code with it; docs/results has a table with more tools."""
+"""The harness against loops that share no code with it; `independent.py` makes a table with more tools."""
 
 import statistics
 
 import pytest
 from independent import HARNESS, LOOP, LOOPS, Bench, compare, list_tools
+from scipy.stats import binomtest
+
+LIMIT = 0.03
+
+
+def median_interval(values):
+    """95% interval of the median by the order of the values, whatever their distribution."""
+    ordered, n = sorted(values), len(values)
+    k = max((k for k in range(n // 2) if binomtest(k, n, 0.5, alternative="less").pvalue <= 0.025), default=0)
+    return ordered[k], ordered[n - 1 - k]
 
 
 @pytest.mark.slow
@@ -11,7 +21,8 @@ from independent import HARNESS, LOOP, LOOPS, Bench, compare, list_tools
 def test_an_independent_loop_measures_the_same(exported, backend):
     """The median ratio over alternating turns is within 3% of 1.
 
-    Another process on the machine disturbs one turn or the other, so up to three times five turns are taken.
+    Another process on the machine disturbs one turn or the other, so up to three times five turns are taken. A ratio
+    outside is a fault of the harness only when the turns agree on it: else the machine is too noisy to tell.
     """
     bench = Bench(exported.weights_dir, image_size=64, batch_size=8, threads=2, seconds=1)
     tools = list_tools(backend, bench, timm=None)
@@ -19,6 +30,17 @@ def test_an_independent_loop_measures_the_same(exported, backend):
     for _ in range(3):
         times = compare({name: tools[name] for name in (HARNESS, LOOP)}, turns=5)
         ratios += [own / other for own, other in zip(times[HARNESS], times[LOOP], strict=True)]
-        if abs(statistics.median(ratios) - 1) <= 0.03:
+        if abs(statistics.median(ratios) - 1) <= LIMIT:
             return
-    pytest.fail(f"harness over independent loop: {ratios}")
+    low, high = median_interval(ratios)
+    assert low <= 1 + LIMIT, ratios
+    assert high >= 1 - LIMIT, ratios
+    pytest.skip(
+        f"turns differ too much to tell 3%: median ratio {statistics.median(ratios):.3f} [{low:.3f}, {high:.3f}]"
+    )
+
+
+def test_the_interval_of_a_median_is_that_of_the_order_statistics():
+    """Tables of the sign test: the 4th and 12th of 15 values, the 1st and 5th of 5."""
+    assert median_interval(range(1, 16)) == (4, 12)
+    assert median_interval(range(1, 6)) == (1, 5)
