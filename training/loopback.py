@@ -13,7 +13,6 @@ HOST = "127.0.0.1"
 LAUNCHERS = (  # others than Lightning, which say themselves where to meet
     environments.TorchElasticEnvironment,
     environments.SLURMEnvironment,
-    environments.KubeflowEnvironment,
     environments.LSFEnvironment,
     environments.MPIEnvironment,
 )
