@@ -1,0 +1,101 @@
+"""The parts of a cluster sweep: who measures what, where devices are, files that travel, and the remote side."""
+
+from collections import deque
+
+import faulty
+import pytest
+from conftest import add_image_size
+
+from harness.artifacts import find_models
+from harness.cluster import ClusterError, find_slots
+from harness.cluster_board import Board, make_units
+from harness.cluster_device import Device
+from harness.cluster_files import find_same, list_checksums, pack, unpack
+from harness.config import BenchConfig
+from harness.plan import Group
+from harness.schema import Job, Row, SchemaError
+from harness.sweep import may_share_worker
+
+
+def jobs_of(variant, *batches, size=8):
+    return [Job("faulty", variant, "fp32", size, batch) for batch in batches]
+
+
+def test_groups_that_share_a_worker_stay_together():
+    """Under `order: contender`, sizes follow one another in one unit."""
+    groups = [Group(tuple(jobs_of(v, 1, 2, size=s))) for v, s in (("a", 8), ("a", 16), ("b", 8))]
+    assert [len(unit) for unit in make_units(groups, may_share_worker)] == [4, 2]
+
+
+def test_a_row_is_accepted_once():
+    """A second copy of it is nobody's answer."""
+    job = jobs_of("fine", 1)[0]
+    board = Board(deque([[job]]))
+    board.assign("a")
+    row = Row("run", "t", job, "fake", "cpu", "crashed", "fake", options={"machine": "a"})
+    board.accept("a", row, "run", "fake")
+    assert board.done
+    with pytest.raises(SchemaError, match="not asked for"):
+        board.accept("a", row, "run", "fake")
+
+
+def node(name, alive=True, **resources):
+    return {"NodeID": f"{name}0000000", "NodeManagerHostname": name, "Alive": alive, "Resources": resources}
+
+
+H200 = {"CPU": 8.0, "GPU": 2.0, "accelerator_type:H200": 1.0}
+L4 = {"CPU": 4.0, "GPU": 1.0, "accelerator_type:L4": 1.0}
+
+
+def test_places_are_the_cards_of_one_type_or_whole_nodes():
+    """One type is taken, several must be named; dead nodes are none."""
+    cluster = [node("big", **H200), node("small", **L4), node("gone", alive=False, **H200), node("plain", CPU=2.0)]
+    assert [slot.name for slot in find_slots(cluster[:1] + cluster[2:], None, "auto")] == [
+        "big-big000.0",
+        "big-big000.1",
+    ]
+    assert [slot.accelerator for slot in find_slots(cluster, "L4", "auto")] == ["L4"]
+    assert [slot.cpus for slot in find_slots(cluster, None, "cpu")] == [8.0, 4.0, 2.0]
+    with pytest.raises(ClusterError, match="--accelerator: the cluster has H200, L4; name one"):
+        find_slots(cluster, None, "auto")
+    with pytest.raises(ClusterError, match="--accelerator A100: not in the cluster"):
+        find_slots(cluster, "A100", "auto")
+
+
+def test_files_are_carried_whole_and_only_below_the_weights_folder(weights_dir, tmp_path):
+    """Unpacked elsewhere they are the same model; a path that leads out is refused."""
+    model = find_models(weights_dir, [8])[8]
+    there = tmp_path / "there"
+    assert find_same(there, 8, list_checksums(model)) is None
+    unpack(pack(model), there)
+    assert list_checksums(find_same(there, 8, list_checksums(model))) == list_checksums(model)
+    with pytest.raises(ValueError, match="leads out"):
+        unpack({"../evil": b""}, there)
+
+
+def test_a_device_gets_the_files_it_lacks_and_measures_as_a_sweep_does(weights_dir, worker_script):
+    """The remote side without Ray: rows of a real worker, the machine's name in each, the log at the end."""
+    faulty.register()
+    environments = {"faulty": str(worker_script)}
+    config = BenchConfig(["faulty/garbage"], device="cpu", environments=environments, max_seconds=0.5, min_seconds=0)
+    device = Device("there", config, "run", "nowhere")
+    model = find_models(weights_dir, [8])[8]
+    assert not device.has_model(8, list_checksums(model))
+    device.receive(pack(model))
+    assert device.has_model(8, list_checksums(model))
+    jobs = jobs_of("garbage", 1, 2)
+    device.start(jobs)
+    rows = [Row.from_json(device.next_rows()["row"]) for _ in jobs]
+    assert [row.job for row in rows] == jobs
+    assert {(row.run_id, row.options["machine"]) for row in rows} == {("run", "there")}
+    last = device.next_rows()
+    assert last["fault"] == ""
+    assert "{not json}" in last["log"]
+    assert last["time_sheet"]["measuring"] > 0
+
+
+def test_two_image_sizes_are_two_models(weights_dir):
+    """Checksums of one are not those of the other."""
+    add_image_size(weights_dir, 16)
+    models = find_models(weights_dir, [])
+    assert list_checksums(models[8]) != list_checksums(models[16])
