@@ -63,7 +63,7 @@ class Server:
     def serve(self, first: int, count: int) -> None:
         """Answer `count` requests from number `first` on: gather, upload, infer, read the classes."""
         size = choose_size(count, list(self.prepared))
-        index = (first + np.arange(size)) % len(self.reference.images)
+        index: np.ndarray = (first + np.arange(size)) % len(self.reference.images)
         logits = self._infer(size, self.reference.images[index])[:count]
         self.wrong += int((logits.argmax(axis=1) != self.reference.logits[index[:count]].argmax(axis=1)).sum())
 
