@@ -113,10 +113,13 @@ class Cell:
         return self.key.batch_size * 1000.0 / self.draws
 
     def host_draws(self) -> stats.Array:
-        """Bootstrap draws of host_ms, shape (draws,); its samples must exist."""
+        """Draws of the location of host_ms, shape (draws,), made as `draws` are; its samples must exist."""
         seed = zlib.crc32(f"host {self.rows[0].run_id} {self.key}".encode())
-        rng = np.random.default_rng([SEED, seed])
-        return stats.bootstrap_location(self.boundary("host_ms"), rng, spread=self.spread)
+        rng, rounds = np.random.default_rng([SEED, seed]), self.boundary("host_ms")
+        if self.resampled:
+            return stats.bootstrap_location(rounds, rng, spread=self.spread)
+        means = [stats.trimmed_mean(samples) for samples in rounds]
+        return asymptotic.draw_locations(asymptotic.location_error(rounds, means, self.spread), rng)
 
 
 def ratio_interval(numerator: Cell, denominator: Cell) -> stats.Interval:
