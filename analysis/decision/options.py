@@ -53,7 +53,9 @@ class Option:
         """
         if objective == "fps":
             return self.cell.fps_draws()
-        rounds = self.cell.boundary("host_ms") if objective == "host_ms" else _energies(self.cell)
+        if objective == "host_ms" and self.host_ms is not None:
+            return self.cell.host_draws()
+        rounds = _energies(self.cell) if objective == "energy" else []
         if not rounds:
             return np.full(stats.DRAWS, np.nan)
         seed = zlib.crc32(f"{objective} {self.cell.rows[0].run_id} {self.key}".encode())
