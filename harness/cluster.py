@@ -19,6 +19,7 @@ from harness.machine import describe_gpu
 LOOPBACK = "127.0.0.1"
 TYPE = "accelerator_type:"  # how Ray spells that a node has accelerators of this type
 START_TIMEOUT_S = 120.0
+JOIN_ATTEMPTS = 3
 
 
 class ClusterError(ValueError):
@@ -143,7 +144,7 @@ def connect(address: str, config: BenchConfig, accelerator: str | None, run_id: 
             ray.init(address="local", _node_ip_address=LOOPBACK, **quiet)
         else:
             code = {"py_modules": [str(ROOT / "harness")], "excludes": ["**/__pycache__"]}
-            ray.init(address=address, runtime_env=code, **quiet)
+            join(ray, address, runtime_env=code, **quiet)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise ClusterError(f"--cluster {address}: {last_words(error)}") from None
     cluster = Cluster(ray)
@@ -155,6 +156,22 @@ def connect(address: str, config: BenchConfig, accelerator: str | None, run_id: 
         cluster.close()
         raise
     return cluster
+
+
+def join(ray: Any, address: str, **options: Any) -> None:
+    """`ray.init`, again where a Ray Client server died before it could answer. Raises what `ray.init` raises.
+
+    The head forks that process from one whose threads are inside gRPC, and on a busy machine about one in six such
+    forks died at once (Ray 2.60), with nothing in its log; another one is made for a new connection.
+    """
+    for left in reversed(range(JOIN_ATTEMPTS)):
+        try:
+            ray.init(address=address, **options)
+        except ConnectionError as error:
+            if not left or "Starting Ray client server failed" not in str(error):
+                raise
+        else:
+            return
 
 
 def check_answer(address: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from conftest import add_image_size
 
 from harness.artifacts import find_models
-from harness.cluster import ClusterError, find_slots
+from harness.cluster import ClusterError, find_slots, join
 from harness.cluster_board import Board, make_units
 from harness.cluster_device import Device
 from harness.cluster_files import find_same, list_checksums, pack, unpack
@@ -99,3 +99,35 @@ def test_two_image_sizes_are_two_models(weights_dir):
     add_image_size(weights_dir, 16)
     models = find_models(weights_dir, [])
     assert list_checksums(models[8]) != list_checksums(models[16])
+
+
+class FakeRay:
+    """Raises what it was given, one at a time; then it is connected."""
+
+    def __init__(self, *errors):
+        self.errors, self.calls = deque(errors), 0
+
+    def init(self, **options):
+        self.calls += 1
+        if self.errors:
+            raise self.errors.popleft()
+
+
+DEAD_FORK = ConnectionAbortedError("Initialization failure from server: Starting Ray client server failed. See x.err")
+
+
+@pytest.mark.parametrize("deaths", [0, 1, 2])
+def test_a_client_server_that_died_at_birth_is_asked_for_again(deaths):
+    """Ray's head forks it while its threads are inside gRPC, and some forks die."""
+    ray = FakeRay(*[DEAD_FORK] * deaths)
+    join(ray, "ray://head:10001")
+    assert ray.calls == deaths + 1
+
+
+@pytest.mark.parametrize(("error", "calls"), [(DEAD_FORK, 3), (ConnectionError("ray client connection timeout"), 1)])
+def test_joining_ends(error, calls):
+    """After three deaths, or at once where the reason is another."""
+    ray = FakeRay(*[error] * 9)
+    with pytest.raises(ConnectionError, match=str(error)[:20]):
+        join(ray, "ray://head:10001")
+    assert ray.calls == calls
