@@ -25,7 +25,9 @@ DTYPES = {
     "int8": torch.int8,
 }
 SIZES = {"cuda": (4096, 8192, 16384), "cpu": (1024, 2048, 4096)}
-CELL_S = {"cuda": 0.25, "cpu": 0.4}  # for one size at one precision; the warm-up takes a fifth more
+# For one size at one precision; the warm-up takes a fifth more. A GPU under full load meets its power cap within some
+# 0.1 s (0.25 s a size gave 686 TFLOP/s of fp16 on an H200, short loops 761 to 798), so it gets a short burst and a rest.
+CELL_S, REST_S = {"cuda": 0.05, "cpu": 0.4}, {"cuda": 0.2, "cpu": 0.0}
 COPY_BYTES = {"cuda": 1 << 30, "cpu": 256 << 20}  # far more than a cache holds
 MIN_REPETITIONS, MAX_REPETITIONS = 3, 200
 
@@ -62,6 +64,7 @@ def measure(device: str, precisions: list[str]) -> dict[str, Any]:
             "matmul_sizes": list(SIZES[device]),
             "best_size": sizes,
             "seconds_per_size": CELL_S[device],
+            "rest_s": REST_S[device],
             "copy": "contiguous copy on the device, bytes read and written, median of the repetitions",
             "copy_bytes": copy_bytes,
             "clock": "cuda_events" if device == "cuda" else "cpu",
@@ -127,7 +130,8 @@ def limit_copy_bytes(device: str) -> int:
 def median_s(run: Callable[[], object], device: str, cell_s: float) -> float:
     """Median time of one call, over about `cell_s` after a warm-up."""
     time_calls = time_calls_cuda if device == "cuda" else time_calls_cpu
-    run()  # libraries load their kernels in the first call
+    time_calls(run, 1)  # libraries load their kernels in the first call
+    time.sleep(REST_S[device])
     estimate_s = time_calls(run, 1)[0]
     warm_s = statistics.median(time_calls(run, count_calls(cell_s / 5, estimate_s, 1)))
     return statistics.median(time_calls(run, count_calls(cell_s, warm_s, MIN_REPETITIONS)))

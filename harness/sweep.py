@@ -23,6 +23,7 @@ from harness.telemetry import Telemetry
 from harness.time_sheet import TimeSheet
 
 OnRow = Callable[[Row], None]
+DECLINED = ("unavailable", "unsupported")  # a worker that says so has come to no harm: the next size may ask it
 
 
 @dataclass
@@ -81,7 +82,8 @@ class Sweep:
             try:
                 worker, loaded = self._get_worker(left[0])
                 if loaded["event"] == "failed":
-                    self._stop_kept()
+                    if loaded["status"] not in DECLINED:
+                        self._stop_kept()
                     return self._fail_all(left, loaded["status"], loaded["reason"])
                 loading = False
                 self._measure_jobs(worker, loaded, left)

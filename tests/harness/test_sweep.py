@@ -33,6 +33,17 @@ def test_a_fresh_worker_tries_again_where_a_kept_one_dies_loading(run_harness, w
     assert all(row.status in ("ok", "unstable") for row in rows)  # its times are those of nothing
 
 
+@pytest.mark.parametrize(("variant", "workers"), [("missing", 1), ("unsupported", 1), ("raise_at_load", 2)])
+def test_a_worker_that_declines_is_asked_for_the_next_size_too(run_harness, weights_dir, tmp_path, variant, workers):
+    """Starting another one costs seconds where a library is heavy; one that failed otherwise is not trusted again."""
+    add_image_size(weights_dir, 16)
+    code, out, err = run_harness("--backends", f"[faulty/{variant}]", "--order", "contender", "--run_id", "run")
+    assert code == 0, out + err
+    assert len(list(RunFolder(tmp_path / "results" / "run").read_rows())) == 4
+    logs = (tmp_path / "results" / "run" / "logs").glob("faulty-*")  # each worker writes to the log of its first size
+    assert len(list(logs)) == workers
+
+
 def test_batches_past_saturation_are_skipped_with_the_reason(run_harness, tmp_path):
     """Two doublings at constant time raise FPS by 300%, less than is asked for: batch 8 is not tried."""
     arguments = ("--backends", "[faulty/fine]", "--batch_sizes", "[1,2,4,8]", "--saturation_percent", "500")
