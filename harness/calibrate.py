@@ -26,7 +26,7 @@ DTYPES = {
 }
 SIZES = {"cuda": (4096, 8192, 16384), "cpu": (1024, 2048, 4096)}
 # For one size at one precision; the warm-up takes a fifth more. A GPU under full load meets its power cap within some
-# 0.1 s (0.25 s a size gave 686 TFLOP/s of fp16 on an H200, short loops 761 to 798), so it gets a short burst and a rest.
+# 0.1 s (0.25 s a size gave 686 TFLOP/s of fp16 on an H200, short loops 761 to 798), so it gets short bursts and rests.
 CELL_S, REST_S = {"cuda": 0.05, "cpu": 0.4}, {"cuda": 0.2, "cpu": 0.0}
 COPY_BYTES = {"cuda": 1 << 30, "cpu": 256 << 20}  # far more than a cache holds
 MIN_REPETITIONS, MAX_REPETITIONS = 3, 200
