@@ -173,11 +173,9 @@ class TrainingCLI(LightningCLI):
     def _make_logger(self) -> TensorBoardLogger:
         """A new folder; a resumed run goes on in its own, from the step of its checkpoint."""
         resumed = self.checkpoint if self.subcommand == "fit" else None
-        if resumed and resumed.run:
-            version, more = resumed.run, {"purge_step": resumed.step}
-        else:
-            version, more = run_name(self.datamodule.image_size, LOGS_DIR), {}
-        return TensorBoardLogger(LOGS_DIR, name="", version=version, default_hp_metric=False, **more)
+        version = resumed.run if resumed and resumed.run else run_name(self.datamodule.image_size, LOGS_DIR)
+        step: Any = resumed.step if resumed and resumed.run else None
+        return TensorBoardLogger(LOGS_DIR, name="", version=version, default_hp_metric=False, purge_step=step)
 
     def before_fit(self) -> None:
         """Find what was asked for, the batch size first: the learning rate depends on it."""

@@ -35,9 +35,9 @@ class Augmented(Dataset[tuple[torch.Tensor, int]]):
         return len(self.dataset)  # type: ignore[arg-type]
 
     def __getitem__(self, draw: Draw) -> tuple[torch.Tensor, int]:
-        image, label = self.dataset[draw.index]
+        image, label = self.dataset[draw.image]
         with torch.random.fork_rng(devices=[]):  # the transforms of torchvision draw from the global generator
-            torch.default_generator.manual_seed(derive_seed(draw.epoch_seed, draw.index))
+            torch.default_generator.manual_seed(derive_seed(draw.epoch_seed, draw.image))
             return self.transform(image), label
 
 

@@ -132,7 +132,7 @@ class Classifier(LightningModule):
         mixed = self.mix(images.float(), labels) if self.mix else (images, labels)
         # one shape is compiled: a smaller last batch would cost a second compilation
         compiled = self.compiled_step if len(labels) == self.images.batch_size else None
-        logits, loss = (compiled or self._answer)(*mixed, self.label_smoothing)
+        logits, loss = (compiled or self._answer)(mixed[0], mixed[1], self.label_smoothing)
         self._log("train", logits, labels, loss)
         return loss
 

@@ -150,7 +150,7 @@ class ImageDataModule(LightningDataModule):
         """
         images = cast(Any, self.opened.train)
         if self.trainer is not None:  # the first order after a resume is drawn before the epoch starts
-            self.epoch = self.trainer.fit_loop.epoch_progress.current.processed
+            self.epoch = cast(Any, self.trainer.fit_loop.epoch_progress.current).processed
         sampler = EpochOrder(images, self.images_per_epoch, self.epoch_seed)
         # A last batch of one image has no batch statistics at the deepest, 1 x 1 layers.
         drop_last = self.images_per_epoch % self.batch_size == 1 and self.images_per_epoch > 1

@@ -14,9 +14,9 @@ from torch.utils.data import RandomSampler, Sampler
 
 
 class Draw(NamedTuple):
-    """An image to load: its `index` in the data set, and the `epoch_seed` of what is random in it this time."""
+    """An image to load: its number in the data set, and the `epoch_seed` of what is random in it this time."""
 
-    index: int
+    image: int
     epoch_seed: int
 
 

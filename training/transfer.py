@@ -64,7 +64,8 @@ def compare(folders: list[Path]) -> list[str]:
 def describe(folder: Path, metadata: Metadata) -> str:
     """The left part of a row."""
     start = Path(metadata.init_from).stem if metadata.init_from else "scratch"
-    return f"| {metadata.image_size} | {folder} | {start} | {metadata.epoch} | {metadata.fit_s:.0f} | {metadata.accuracy:.1%}"
+    outcome = f"{metadata.epoch} | {metadata.fit_s:.0f} | {metadata.accuracy:.1%}"
+    return f"| {metadata.image_size} | {folder} | {start} | {outcome}"
 
 
 def main(arguments: list[str] | None = None) -> int:
