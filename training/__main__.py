@@ -155,7 +155,7 @@ class TrainingCLI(LightningCLI):
             callbacks += [
                 ModelCheckpoint(monitor="val/accuracy", mode="max"),
                 # Lightning's save_last writes again only when the best has changed
-                ModelCheckpoint(filename="last", enable_version_counter=False),
+                ModelCheckpoint(filename="last", enable_version_counter=False, save_on_train_epoch_end=True),
             ]
         if self.model.init_from:
             kwargs["max_epochs"] = self._get(self.config_init, "warm_start_epochs") or asked.max_epochs

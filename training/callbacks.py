@@ -118,6 +118,15 @@ class EarlyEnd(EarlyStopping):
 
     def __init__(self, patience: int) -> None:
         super().__init__(monitor="val/accuracy", mode="max", patience=patience)
+        self.asked = patience
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Resume, with the patience that is asked for now."""
+        super().load_state_dict({**state_dict, "patience": self.asked})
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A resumed run that had ended early has nothing left to do."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell it from a run that went to its end."""

@@ -121,6 +121,10 @@ class Classifier(LightningModule):
         normalised = (images.float() / 255 - self.mean) / self.std
         return self.network(normalised.contiguous(memory_format=self.memory_format))  # type: ignore[no-any-return]
 
+    def on_train_start(self) -> None:
+        """Lightning leaves on_train_epoch_start out for the first epoch after a resume."""
+        self.on_train_epoch_start()
+
     def on_train_epoch_start(self) -> None:
         """Chance of this epoch (data, mixing, dropout) starts afresh, from the run's seed and the epoch alone."""
         self.images.epoch = self.current_epoch

@@ -149,8 +149,8 @@ class ImageDataModule(LightningDataModule):
         Each of several processes gets its share of these batches.
         """
         images = cast(Any, self.opened.train)
-        if self.trainer is not None:  # the first order after a resume is drawn before the epoch starts
-            self.epoch = cast(Any, self.trainer.fit_loop.epoch_progress.current).processed
+        if self.trainer is not None:  # loader processes begin with the first epoch after a resume before it starts
+            self.epoch = self.trainer.fit_loop.epoch_progress.current.ready
         sampler = EpochOrder(images, self.images_per_epoch, self.epoch_seed)
         # A last batch of one image has no batch statistics at the deepest, 1 x 1 layers.
         drop_last = self.images_per_epoch % self.batch_size == 1 and self.images_per_epoch > 1
@@ -214,6 +214,8 @@ class ImageDataModule(LightningDataModule):
             batch_size=1 if "batch_sampler" in options else batch_size,  # a sampler of batches makes them itself
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
+            # seeds of the processes: from the global generator, their number would change what training draws next
+            generator=torch.Generator(),
             **{"persistent_workers": workers > 0, **options},
         )
 

@@ -33,17 +33,20 @@ class Recorder(Callback):
 def averaged(tmp_path_factory):
     """One epoch of four steps with EMA and clipping: (recorder, folder of weights, last checkpoint)."""
     folder = tmp_path_factory.mktemp("ema")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # tiny images
     torch.manual_seed(0)
     recorder, throughput = Recorder(), Throughput()
     data = ImageDataModule(image_size=32, train_images=32, val_images=20, batch_size=8, workers=0)
     trainer = Trainer(
         max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
-        gradient_clip_val=0.01, default_root_dir=folder,
+        gradient_clip_val=0.1, default_root_dir=folder,
         callbacks=[recorder, throughput, BestWeights(throughput), WeightEma(0.2),
                    ModelCheckpoint(folder, monitor="val/accuracy", mode="max"),
                    ModelCheckpoint(folder, filename="last")],
     )  # fmt: skip
     trainer.fit(Classifier(weights_dir=folder / "weights", learning_rate=0.5), datamodule=data)
+    torch.set_num_threads(threads)
     return recorder, folder / "weights/best_resnet18_32.pth", torch.load(folder / "last.ckpt", weights_only=True)
 
 
@@ -79,8 +82,7 @@ def test_a_short_run_averages_over_its_last_tenths():
 
 def test_gradients_are_clipped_to_the_norm_asked_for(averaged):
     recorder, _, _ = averaged
-    assert max(recorder.norms) <= 0.01 * 1.0001
-    assert max(recorder.norms) == pytest.approx(0.01, rel=1e-3)
+    assert max(recorder.norms) == pytest.approx(0.1, rel=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,10 @@ def runs(tmp_path_factory):
     killed = start("--data.workers", 1, "--weights_dir", "cut", cwd=folder)
     while not (line := killed.stdout.readline()).startswith("epoch 2:"):
         assert line, killed.stderr.read()
-    time.sleep(0.4)  # the checkpoint of epoch 2 is written; epoch 3 takes longer than this
+    said_at = time.time()
+    while not [p for p in folder.glob("lightning_logs/*/checkpoints/last.ckpt") if p.stat().st_mtime > said_at]:
+        time.sleep(0.01)
+    time.sleep(0.2)  # of the seconds that epoch 3 takes
     os.killpg(killed.pid, signal.SIGKILL)
     left = killed.communicate()[0]
     assert "epoch 3" not in left
