@@ -6,9 +6,10 @@ import contextlib
 import io
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import matplotlib.pyplot as plt
+import numpy as np
 from lightning import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.tuner import Tuner
@@ -18,6 +19,7 @@ from training.data import ImageDataModule
 from training.errors import require
 
 RATES = (1e-6, 1.0)  # the range that is tried, step by step, each a little higher
+SKIPPED = 10
 STEPS, FEWEST_STEPS = 100, 40  # of a trial; with fewer, the rate would jump from one to the next
 STEPS_PER_EPOCH = 10  # that a larger batch has to leave
 
@@ -37,17 +39,41 @@ def find_learning_rate(trainer: Trainer, model: Classifier, data: ImageDataModul
     )
     before = model.learning_rate
     with without_bar():
-        finder = Tuner(trainer).lr_find(model, datamodule=data, min_lr=RATES[0], max_lr=RATES[1], num_training=steps)
-    found = finder.suggestion() if finder is not None else None
-    require(found is not None, "--find_learning_rate: the loss was finite at too few rates; set --model.learning_rate")
+        finder = Tuner(trainer).lr_find(
+            model, datamodule=data, min_lr=RATES[0], max_lr=RATES[1], num_training=steps, update_attr=False
+        )
+    require(finder is not None, "--find_learning_rate: trains some steps; leave --trainer.fast_dev_run out")
+    assert finder is not None  # noqa: S101 - for the type checker
+    found = steepest_rate(finder.results["lr"], finder.results["loss"])
+    model.learning_rate = found
     where = ""
     if isinstance(trainer.logger, TensorBoardLogger):
-        figure = finder.plot(suggest=True)  # type: ignore[union-attr]
+        figure, axes = plt.subplots()
+        finder.plot(ax=axes)
+        axes.axvline(found, color="red", label=f"{found:.2g}")
+        axes.legend()
         trainer.logger.experiment.add_figure("find/learning_rate", figure)
-        plt.close(figure)  # type: ignore[arg-type]
+        plt.close(figure)
         where = f"; loss over rate: {trainer.logger.log_dir} (make tensorboard)"
     if trainer.is_global_zero:
         print(f"learning rate found: {found:.2g} (instead of {before:.2g}){where}", flush=True)
+
+
+def steepest_rate(rates: Sequence[float], losses: Sequence[float]) -> float:
+    """The rate (0..) at which `losses` fall fastest over the logarithm of `rates`, which rise by equal factors.
+
+    Lightning's own suggestion takes the slope over the rate itself, which is steepest where rates are closest: near 0.
+    SKIPPED points at the start are left out, where the running mean of the loss has hardly begun.
+
+    Raises:
+        TrainingError: too few finite losses.
+    """
+    kept = np.isfinite(losses) & (np.arange(len(losses)) >= SKIPPED)
+    require(
+        int(kept.sum()) >= 3, "--find_learning_rate: the loss was finite at too few rates; set --model.learning_rate"
+    )
+    tried, reached = np.asarray(rates)[kept], np.asarray(losses)[kept]
+    return float(tried[np.gradient(reached, np.log(tried)).argmin()])
 
 
 def find_batch_size(trainer: Trainer, model: Classifier, data: ImageDataModule) -> None:

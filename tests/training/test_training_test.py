@@ -1,4 +1,4 @@
-"""`python -m training test`: accuracy of each class and what it is taken for; and what the Tuner finds."""
+"""`python -m training test`: accuracy of each class and what it is taken for."""
 
 import re
 
