@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from training.checkpoint import load_weights
 from training.errors import TrainingError
@@ -90,7 +91,14 @@ def test_the_last_checkpoints_are_bit_equal_too(runs):
 def test_a_resumed_run_goes_on_in_its_own_folder(runs):
     """So the best checkpoint so far is remembered, and the curves are one."""
     folder, _ = runs
-    assert len(list((folder / "lightning_logs").iterdir())) == 2
+    whole, cut = sorted((folder / "lightning_logs").iterdir())
+    curves = []
+    for run in (whole, cut):
+        events = EventAccumulator(str(run))
+        events.Reload()
+        curves.append([(event.step, event.value) for event in events.Scalars("val/loss")])
+    assert curves[0] == curves[1]
+    assert len(curves[0]) == 5
 
 
 def write_checkpoint(path, content, age_s=0):
