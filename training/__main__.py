@@ -131,6 +131,11 @@ class TrainingCLI(LightningCLI):
         if config.ckpt_path not in (None, "hpc", "registry"):
             self.checkpoint = open_checkpoint(config.ckpt_path, LOGS_DIR, run_prefix(config.data.image_size))
             config.ckpt_path = str(self.checkpoint.path)
+            require(
+                self.config.subcommand != "fit" or self.checkpoint.averaged == (config.ema_decay is not None),
+                f"--ema_decay: give it to all parts of a run or to none; {self.checkpoint.path} was written "
+                f"{'with' if self.checkpoint.averaged else 'without'} it",
+            )
         for flag in ("find_learning_rate", "find_batch_size"):
             require(
                 not (config[flag] and config.ckpt_path),

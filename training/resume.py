@@ -13,11 +13,15 @@ MEND = "--ckpt_path wants last, or a .ckpt file from lightning_logs/<run>/checkp
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint to go on from, after `step` optimiser steps. `run` is its folder under the logs; None elsewhere."""
+    """A checkpoint to go on from, after `step` optimiser steps. `run` is its folder under the logs; None elsewhere.
+
+    `averaged`: of a training with --ema_decay.
+    """
 
     path: Path
     step: int
     run: str | None
+    averaged: bool
 
 
 def open_checkpoint(asked: str, logs_dir: Path, prefix: str) -> Checkpoint:
@@ -33,7 +37,8 @@ def open_checkpoint(asked: str, logs_dir: Path, prefix: str) -> Checkpoint:
         f"{path}: holds no state of a training; {MEND} (for weights alone: --model.init_from)",
     )
     folder = path.resolve().parent.parent
-    return Checkpoint(path, content["global_step"], folder.name if folder.parent == logs_dir.resolve() else None)
+    run = folder.name if folder.parent == logs_dir.resolve() else None
+    return Checkpoint(path, content["global_step"], run, averaged="averaging_state" in content)
 
 
 def last_checkpoint(logs_dir: Path, prefix: str) -> Path:

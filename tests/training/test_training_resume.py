@@ -116,6 +116,16 @@ def test_last_is_the_newest_of_the_image_size(tmp_path):
     assert (found.run, found.step) == ("resnet18_32_b", 7)
 
 
+@pytest.mark.parametrize(("state", "flags"), [({"averaging_state": {}}, []), ({}, ["--ema_decay", 0.9])])
+def test_averaging_is_not_begun_or_dropped_within_a_run(state, flags, run_training, tmp_path):
+    """Training would go on from the averaged weights as if they were the last ones."""
+    content = {"global_step": 7, "loops": {}, "state_dict": {}, **state}
+    write_checkpoint(tmp_path / "lightning_logs/resnet18_32_a/checkpoints/last.ckpt", content)
+    done = run_training("fit", "--data.image_size", 32, "--ckpt_path", "last", *flags, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("python -m training: error: --ema_decay: give it to all parts of a run or to none")
+
+
 def test_without_a_run_last_is_refused(tmp_path):
     with pytest.raises(TrainingError, match=r"--ckpt_path: no run resnet18_32_\*"):
         last_checkpoint(tmp_path, "resnet18_32_")
