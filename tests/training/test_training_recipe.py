@@ -157,3 +157,12 @@ def test_a_run_that_was_done_is_resumed_to_the_weights_it_had(stopped):
     )
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert (described.epoch, described.accuracy) == (described_again.epoch, described_again.accuracy)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_weights_are_averaged_and_gradients_clipped_under_autocast(run_training, tmp_path):
+    flags = ["--ema_decay", 0.9, "--trainer.gradient_clip_val", 1.0, "--find_batch_size", "true"]
+    done = run_training("fit", *TINY, *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "batch size found: " in done.stdout
+    load_weights(tmp_path / "weights/best_resnet18_32.pth")
