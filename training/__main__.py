@@ -12,19 +12,22 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from jsonargparse.typing import PositiveFloat, PositiveInt
+from jsonargparse.typing import OpenUnitInterval, PositiveFloat, PositiveInt
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from training.averaging import WeightEma
 from training.best_weights import BestWeights
-from training.callbacks import PlainProgress, SampleGrid, Throughput
-from training.checkpoint import load_tensors
+from training.callbacks import EarlyEnd, PlainProgress, SampleGrid, Throughput
 from training.classifier import Classifier
+from training.confusion import ConfusionReport
 from training.data import ImageDataModule
-from training.errors import TrainingError
+from training.errors import TrainingError, require
 from training.loopback import choose_environment
+from training.resume import Checkpoint, open_checkpoint
+from training.tune import find_batch_size, find_learning_rate
 
 LOGS_DIR = Path("lightning_logs")
 
@@ -58,6 +61,7 @@ class TrainingCLI(LightningCLI):
             seed_everything_default=0,
             parser_class=OneLineParser,
             save_config_callback=SaveFitConfig,
+            save_config_kwargs={"overwrite": True},  # by a resumed run alone: others have a new folder
             trainer_defaults={"max_epochs": 30, "log_every_n_steps": 5, "num_sanity_val_steps": 0},
             auto_configure_optimizers=False,
             args=args,
@@ -92,29 +96,72 @@ class TrainingCLI(LightningCLI):
             help="Peak learning rate when --model.init_from is given, instead of --model.learning_rate.",
         )
 
+        parser.add_argument(
+            "--ema_decay",
+            type=OpenUnitInterval | None,
+            default=None,
+            help="Average the weights over the steps, each keeping this share of the average, e.g. 0.999; validate and "
+            "write the averaged ones. null: do not.",
+        )
+        parser.add_argument(
+            "--early_stopping_patience",
+            type=PositiveInt | None,
+            default=None,
+            help="End training when validation accuracy has not risen for this many validations. null: never early.",
+        )
+        parser.add_argument(
+            "--find_learning_rate",
+            type=bool,
+            default=False,
+            help="Before training, raise the learning rate step by step and train with the one at which the loss falls "
+            "fastest.",
+        )
+        parser.add_argument(
+            "--find_batch_size",
+            type=bool,
+            default=False,
+            help="Before training, double --data.batch_size while it fits into the GPU's memory.",
+        )
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Read the command line, and refuse a --ckpt_path that cannot be resumed before Lightning opens it."""
         super().parse_arguments(parser, args)
-        path = self.config[self.config.subcommand].ckpt_path
-        if path not in (None, "best", "last", "hpc", "registry"):
-            load_tensors(Path(path), "--ckpt_path wants a .ckpt file from lightning_logs/<run>/checkpoints/")
+        config = self.config[self.config.subcommand]
+        self.checkpoint: Checkpoint | None = None
+        if config.ckpt_path not in (None, "hpc", "registry"):
+            self.checkpoint = open_checkpoint(config.ckpt_path, LOGS_DIR, run_prefix(config.data.image_size))
+            config.ckpt_path = str(self.checkpoint.path)
+            require(
+                self.config.subcommand != "fit" or self.checkpoint.averaged == (config.ema_decay is not None),
+                f"--ema_decay: give it to all parts of a run or to none; {self.checkpoint.path} was written "
+                f"{'with' if self.checkpoint.averaged else 'without'} it",
+            )
+        for flag in ("find_learning_rate", "find_batch_size"):
+            require(
+                not (config[flag] and config.ckpt_path),
+                f"--{flag}: a resumed run keeps what it began with; leave this flag or --ckpt_path out",
+            )
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Fill in what was left open: logger, precision, progress bar, callbacks."""
         asked = self._get(self.config_init, "trainer")
         on_terminal = sys.stderr.isatty()
         throughput = Throughput()
-        callbacks = [*(asked.callbacks or []), throughput, BestWeights(throughput), SampleGrid()]
+        callbacks = [*(asked.callbacks or []), throughput, BestWeights(throughput), SampleGrid(), ConfusionReport()]
         callbacks.append(TQDMProgressBar() if on_terminal else PlainProgress())
-        if asked.logger is None and self.subcommand == "fit":
-            kwargs["logger"] = TensorBoardLogger(
-                LOGS_DIR, name="", version=run_name(self.datamodule.image_size, LOGS_DIR), default_hp_metric=False
-            )
-            callbacks.append(LearningRateMonitor("step"))
-        elif asked.logger is None:
-            kwargs["logger"] = False
+        if decay := self._get(self.config_init, "ema_decay"):
+            callbacks.append(WeightEma(float(decay)))
+        if patience := self._get(self.config_init, "early_stopping_patience"):
+            callbacks.append(EarlyEnd(int(patience)))
+        if asked.logger is None:
+            kwargs["logger"] = False if self.subcommand == "validate" else self._make_logger()
+            callbacks += [LearningRateMonitor("step")] if self.subcommand == "fit" else []
         if asked.enable_checkpointing is not False and self.subcommand == "fit":
-            callbacks.append(ModelCheckpoint(monitor="val/accuracy", mode="max", save_last=True))
+            callbacks += [
+                ModelCheckpoint(monitor="val/accuracy", mode="max"),
+                # Lightning's save_last writes again only when the best has changed
+                ModelCheckpoint(filename="last", enable_version_counter=False, save_on_train_epoch_end=True),
+            ]
         if self.model.init_from:
             kwargs["max_epochs"] = self._get(self.config_init, "warm_start_epochs") or asked.max_epochs
             warm_rate = self._get(self.config_init, "warm_start_learning_rate")
@@ -128,10 +175,33 @@ class TrainingCLI(LightningCLI):
         kwargs["plugins"] = asked.plugins or choose_environment(asked.num_nodes)
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
+    def _make_logger(self) -> TensorBoardLogger:
+        """A new folder; a resumed run goes on in its own, from the step of its checkpoint."""
+        resumed = self.checkpoint if self.subcommand == "fit" else None
+        version = resumed.run if resumed and resumed.run else run_name(self.datamodule.image_size, LOGS_DIR)
+        step: Any = resumed.step if resumed and resumed.run else None
+        return TensorBoardLogger(LOGS_DIR, name="", version=version, default_hp_metric=False, purge_step=step)
+
+    def before_fit(self) -> None:
+        """Find what was asked for, the batch size first: the learning rate depends on it."""
+        if self._get(self.config_init, "find_batch_size"):
+            require(
+                self.trainer.strategy.root_device.type == "cuda",
+                "--find_batch_size: it looks for the end of a GPU's memory; on a CPU give --data.batch_size",
+            )
+            find_batch_size(self.trainer, self.model, self.datamodule)
+        if self._get(self.config_init, "find_learning_rate"):
+            find_learning_rate(self.trainer, self.model, self.datamodule)
+
+
+def run_prefix(image_size: int) -> str:
+    """How the names of this size's (px) run folders begin."""
+    return f"resnet18_{image_size}_"
+
 
 def run_name(image_size: int, logs_dir: Path) -> str:
     """Folder of a new run under `logs_dir`: size in px and start in UTC, numbered when that second is taken."""
-    name = f"resnet18_{image_size}_{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    name = f"{run_prefix(image_size)}{datetime.now(UTC):%Y%m%d-%H%M%S}"
     names = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
     return next(name for name in names if not (logs_dir / name).exists())
 

@@ -13,10 +13,15 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-Augment = Literal["none", "flip", "crop"]
+from training.order import Draw, derive_seed
+
+Augment = Literal["none", "flip", "crop", "trivial", "rand"]
+PER_IMAGE = ("trivial", "rand")  # torchvision draws one operation for all images of a batch, so they go one at a time
 
 AREA_SHARES = (0.35, 1.0)  # of the image, kept by a crop
 ASPECT_RATIOS = (3 / 4, 4 / 3)  # width over height of a crop
+MIXUP_ALPHA, CUTMIX_ALPHA = 0.2, 1.0  # of the Beta distribution of shares; as torchvision's reference recipe
+SMOOTH = {"interpolation": v2.InterpolationMode.BILINEAR}
 ATTEMPTS = 10  # to find a crop that lies within the image, as RandomResizedCrop makes
 
 
@@ -29,9 +34,11 @@ class Augmented(Dataset[tuple[torch.Tensor, int]]):
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        image, label = self.dataset[index]
-        return self.transform(image), label
+    def __getitem__(self, draw: Draw) -> tuple[torch.Tensor, int]:
+        image, label = self.dataset[draw.image]
+        with torch.random.fork_rng(devices=[]):  # the transforms of torchvision draw from the global generator
+            torch.default_generator.manual_seed(derive_seed(draw.epoch_seed, draw.image))
+            return self.transform(image), label
 
 
 def augmentation(name: Augment, image_size: int) -> v2.Transform:
@@ -41,11 +48,30 @@ def augmentation(name: Augment, image_size: int) -> v2.Transform:
     if name == "flip":
         return v2.RandomHorizontalFlip()
     crop = v2.RandomResizedCrop(image_size, scale=AREA_SHARES, ratio=ASPECT_RATIOS, antialias=True)
-    return v2.Compose([crop, v2.RandomHorizontalFlip()])
+    steps: list[v2.Transform] = [crop, v2.RandomHorizontalFlip()]
+    if name in PER_IMAGE:
+        steps.append(v2.TrivialAugmentWide(**SMOOTH) if name == "trivial" else v2.RandAugment(**SMOOTH))
+    return v2.Compose(steps)
+
+
+def batch_mixing(mixup: bool, cutmix: bool, num_classes: int) -> v2.Transform | None:
+    """MixUp, CutMix, or one of both at random for each batch: float (N, 3, S, S), labels (N,) -> ..., (N, num_classes).
+
+    None when neither is wanted.
+    """
+    mixings: list[v2.Transform] = []
+    if mixup:
+        mixings.append(v2.MixUp(alpha=MIXUP_ALPHA, num_classes=num_classes))
+    if cutmix:
+        mixings.append(v2.CutMix(alpha=CUTMIX_ALPHA, num_classes=num_classes))
+    return v2.RandomChoice(mixings) if len(mixings) > 1 else next(iter(mixings), None)
 
 
 def augment_batch(name: Augment, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """What `augmentation` does to one image, to each of uint8 (N, 3, S, S), on the device of images and generator."""
+    """What `augmentation` does to one image, to each of uint8 (N, 3, S, S), on the device of images and generator.
+
+    `name` is none of PER_IMAGE.
+    """
     if name == "none":
         return images
     if name == "crop":

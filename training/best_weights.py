@@ -28,15 +28,22 @@ class BestWeights(Callback):
         self.throughput = throughput
         self.loader_images_per_s = 0.0
         self.val_loss: dict[int, float] = {}
-        self._started_at = 0.0
+        self._started_at: float | None = None
+        self._earlier_s = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """Kept in the run's checkpoints, for `--ckpt_path`."""
-        return {"val_loss": self.val_loss}
+        return {"val_loss": self.val_loss, "fit_s": self.fit_s}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Resume."""
-        self.val_loss = state_dict["val_loss"]
+        self.val_loss, self._earlier_s = state_dict["val_loss"], state_dict["fit_s"]
+
+    @property
+    def fit_s(self) -> float:
+        """Seconds of training up to now; of a resumed run, also those up to its checkpoint."""
+        now_s = time.perf_counter() - self._started_at if self._started_at is not None else 0.0
+        return self._earlier_s + now_s
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the loss: ModelCheckpoint keeps the accuracy only."""
@@ -49,8 +56,8 @@ class BestWeights(Callback):
         self.loader_images_per_s = pl_module.images.time_loading()
         self._started_at = time.perf_counter()
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Raises TrainingError when no validation ran."""
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Also where a resumed run had nothing left to do. Raises TrainingError when no validation ran."""
         assert isinstance(pl_module, Classifier)  # noqa: S101 - for the type checker
         keeper = trainer.checkpoint_callback
         if trainer.fast_dev_run or trainer.interrupted or not isinstance(keeper, ModelCheckpoint):  # type: ignore[attr-defined]
@@ -59,7 +66,7 @@ class BestWeights(Callback):
             raise TrainingError("no validation ran, so no weights were written; drop --trainer.limit_val_batches 0")
         if not trainer.is_global_zero:  # all processes hold the same; one writes
             return
-        fit_s = time.perf_counter() - self._started_at
+        fit_s = self.fit_s
         best = torch.load(keeper.best_model_path, map_location="cpu", weights_only=True)
         prefix = "network."
         state_dict = {name.removeprefix(prefix): t for name, t in best["state_dict"].items() if name.startswith(prefix)}
@@ -91,7 +98,7 @@ def describe(model: Classifier, keeper: ModelCheckpoint, epoch: int, val_loss: f
         accuracy=float(best),
         val_loss=val_loss,
         epoch=epoch + 1,
-        seed=torch.initial_seed(),
+        seed=data.run_seed,
         data={
             "source": data.source,
             "root": str(data.root) if data.root else None,
@@ -118,6 +125,8 @@ def log_run(logger: TensorBoardLogger, model: Classifier, metadata: Metadata, im
         "weight_decay": model.weight_decay,
         "warmup_fraction": model.warmup_fraction,
         "label_smoothing": model.label_smoothing,
+        "mixup": model.mixup,
+        "cutmix": model.cutmix,
         "init_from": metadata.init_from or ("pretrained" if model.pretrained else "scratch"),
         "seed": metadata.seed,
     }

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
@@ -78,7 +79,7 @@ def seconds_between(earlier: Stamp, later: Stamp) -> float:
 
 
 class SampleGrid(Callback):
-    """One grid of training images in TensorBoard, as the network sees them."""
+    """One grid of training images in TensorBoard, before mixup and cutmix."""
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Only the very first batch."""
@@ -110,3 +111,28 @@ class PlainProgress(Callback):
             f"{passed_s:.0f} s passed, {passed_s * max(0, 1 / share - 1):.0f} s left",
             flush=True,
         )
+
+
+class EarlyEnd(EarlyStopping):
+    """Ends training when validation accuracy has not risen for `patience` validations, and says so."""
+
+    def __init__(self, patience: int) -> None:
+        super().__init__(monitor="val/accuracy", mode="max", patience=patience)
+        self.asked = patience
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Resume, with the patience that is asked for now."""
+        super().load_state_dict({**state_dict, "patience": self.asked})
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A resumed run that had ended early has nothing left to do."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell it from a run that went to its end."""
+        if self.stopped_epoch and trainer.is_global_zero:
+            print(
+                f"ended after epoch {self.stopped_epoch + 1} of {trainer.max_epochs}: validation accuracy has not "
+                f"risen for {self.wait_count} validations (--early_stopping_patience)",
+                flush=True,
+            )

@@ -11,12 +11,13 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 from lightning import LightningDataModule
-from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset
 
-from training.augment import Augment, Augmented, augmentation
+from training.augment import PER_IMAGE, Augment, Augmented, augmentation
 from training.datasets import SOURCES, open_builtin, open_torchvision
 from training.errors import require
 from training.folder import open_folder
+from training.order import Draw, Draws, EpochOrder, derive_seed
 from training.ranks import RankBatches, RankIndices
 from training.resident import ResidentBatches, ResidentImages, keep
 from training.splits import Splits
@@ -43,12 +44,13 @@ class ImageDataModule(LightningDataModule):
         epoch_megapixels: An epoch draws as many training images as fit into this many megapixels at image_size, so
             that every image size trains for about the same time. null: an epoch is every training image once.
         augment: Changes to training images. none; flip (left to right, half of them); crop (a random part of 35% to
-            100% of the area, then flip).
+            100% of the area, then flip); trivial or rand (crop, flip, then TrivialAugmentWide or RandAugment).
         on_bad_image: A file of the folder source that cannot be decoded: stop names it and ends, skip warns and
             leaves it out. Every file is decoded once before training starts.
         workers: Processes that load images. null: one less than the CPU cores, at most 16.
         resident_on_gpu: Decode every image once, keep them on the device that trains, and augment them there. null:
-            on a GPU of whose free memory they take a quarter or less, when training sees each at least twice.
+            on a GPU of whose free memory they take a quarter or less, when training sees each at least twice; not
+            with trivial and rand, which change images one by one.
     """
 
     def __init__(
@@ -79,6 +81,11 @@ class ImageDataModule(LightningDataModule):
             epoch_megapixels is None or epoch_megapixels > 0,
             f"--data.epoch_megapixels: {epoch_megapixels}; give more than 0, or null for every image",
         )
+        require(
+            not (resident_on_gpu and augment in PER_IMAGE),
+            f"--data.resident_on_gpu: {augment} changes images one by one, in the loader; give false or null, or "
+            "--data.augment crop",
+        )
         known = source in ("builtin", "folder") or source.startswith("torchvision:")
         require(known, f"--data.source: {source!r} is unknown; use {SOURCES}")
         self.image_size, self.source, self.root, self.batch_size = image_size, source, root, batch_size
@@ -87,6 +94,19 @@ class ImageDataModule(LightningDataModule):
         self.on_bad_image, self.resident_on_gpu = on_bad_image, resident_on_gpu
         self.workers = min(16, max(1, (os.cpu_count() or 2) - 1)) if workers is None else workers
         self.splits: Splits | None = None
+        self.run_seed, self.epoch = torch.initial_seed() % 2**63, 0  # of --seed_everything
+
+    def state_dict(self) -> dict[str, Any]:
+        """Kept in the run's checkpoints, for `--ckpt_path`: a resumed run draws what it would have drawn."""
+        return {"run_seed": self.run_seed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Resume."""
+        self.run_seed = state_dict["run_seed"]
+
+    def epoch_seed(self) -> int:
+        """Of all that is random in the current `epoch` (counted from 0)."""
+        return derive_seed(self.run_seed, self.epoch)
 
     def setup(self, stage: str) -> None:
         """Open the source once. Raises TrainingError when it is missing, empty or damaged."""
@@ -124,21 +144,24 @@ class ImageDataModule(LightningDataModule):
         return min(images, max(self.batch_size, fitting))
 
     def train_dataloader(self) -> DataLoader[Any] | ResidentBatches:
-        """Shuffled, augmented, by the seed of --seed_everything; in the same order wherever the images are.
+        """Shuffled, augmented, by the seed of --seed_everything and the epoch; in one order wherever the images are.
 
         Each of several processes gets its share of these batches.
         """
-        seed, images = torch.initial_seed() % 2**63, cast(Any, self.opened.train)
-        generator = torch.Generator().manual_seed(seed)
-        sampler = RandomSampler(images, num_samples=self.images_per_epoch, generator=generator)
+        images = cast(Any, self.opened.train)
+        if self.trainer is not None:  # loader processes begin with the first epoch after a resume before it starts
+            self.epoch = self.trainer.fit_loop.epoch_progress.current.ready
+        sampler = EpochOrder(images, self.images_per_epoch, self.epoch_seed)
         # A last batch of one image has no batch statistics at the deepest, 1 x 1 layers.
         drop_last = self.images_per_epoch % self.batch_size == 1 and self.images_per_epoch > 1
         batches = RankBatches(BatchSampler(sampler, self.batch_size, drop_last), self.rank, self.ranks)
         if self.resident:
             decoded = self._decode(self.opened.train)
-            return ResidentBatches(decoded, batches, augment=self.augment, seed=seed + self.rank)
+            return ResidentBatches(
+                decoded, batches, augment=self.augment, seed=lambda: derive_seed(self.epoch_seed(), self.rank)
+            )
         dataset = Augmented(images, augmentation(self.augment, self.image_size))
-        return self._loader(dataset, batch_sampler=batches)
+        return self._loader(dataset, batch_sampler=Draws(batches, self.epoch_seed))
 
     def val_dataloader(self) -> DataLoader[Any] | ResidentBatches:
         """Every validation image once, in order."""
@@ -171,7 +194,8 @@ class ImageDataModule(LightningDataModule):
         train, val = (len(cast(Any, split)) for split in (self.opened.train, self.opened.val))
         epochs = self.trainer.max_epochs if self.trainer is not None else None
         once = epochs not in (None, -1) and epochs * self.images_per_epoch < 2 * train
-        wanted = False if once and self.resident_on_gpu is None else self.resident_on_gpu
+        elsewhere = once or self.augment in PER_IMAGE
+        wanted = False if elsewhere and self.resident_on_gpu is None else self.resident_on_gpu
         return keep(train + val, self.image_size, self._device, wanted)
 
     @property
@@ -190,6 +214,8 @@ class ImageDataModule(LightningDataModule):
             batch_size=1 if "batch_sampler" in options else batch_size,  # a sampler of batches makes them itself
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
+            # seeds of the processes: from the global generator, their number would change what training draws next
+            generator=torch.Generator(),
             **{"persistent_workers": workers > 0, **options},
         )
 
@@ -208,8 +234,8 @@ class ImageDataModule(LightningDataModule):
         """Images per second that the workers together can prepare: one process timed, times the workers."""
         dataset = Augmented(self.opened.train, augmentation(self.augment, self.image_size))
         count = min(images, len(dataset))
-        dataset[0]  # tables that are computed once
+        dataset[Draw(0, 0)]  # tables that are computed once
         started = time.perf_counter()
         for index in range(count):
-            dataset[index]
+            dataset[Draw(index, 0)]
         return count / (time.perf_counter() - started) * max(1, self.workers)

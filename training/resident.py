@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -27,6 +27,9 @@ class ResidentImages:
             self.labels[start:stop].copy_(labels, non_blocking=True)
             start = stop
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
 
 class ResidentBatches:
     """Batches (uint8 (n, 3, S, S), int64 (n,)) as `batches` picks them, on the device that holds `resident`.
@@ -35,24 +38,31 @@ class ResidentBatches:
         resident: Where the images are.
         batches: Indices of one epoch; asked again for each. (Lightning takes what has a `sampler` for a DataLoader.)
         augment: As in --data.augment.
-        seed: Of the augmentation.
+        seed: Of the augmentation; asked at the start of every epoch.
     """
 
     def __init__(
-        self, resident: ResidentImages, batches: Sampler[list[int]], *, augment: Augment = "none", seed: int = 0
+        self,
+        resident: ResidentImages,
+        batches: Sampler[list[int]],
+        *,
+        augment: Augment = "none",
+        seed: Callable[[], int] = lambda: 0,
     ) -> None:
-        self.resident, self.batches, self.augment = resident, batches, augment
-        self.generator = torch.Generator(resident.images.device).manual_seed(seed)
+        self.dataset = resident  # under the name that Lightning's batch-size finder asks for its length
+        self.batches, self.augment, self.seed = batches, augment, seed
+        self.generator = torch.Generator(resident.images.device)
 
     def __len__(self) -> int:
         return len(self.batches)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[list[torch.Tensor]]:
         picks = list(self.batches)
-        order = torch.tensor([index for pick in picks for index in pick]).to(self.resident.images.device)
+        self.generator.manual_seed(self.seed())
+        order = torch.tensor([index for pick in picks for index in pick]).to(self.dataset.images.device)
         for picked in order.split([len(pick) for pick in picks]):
-            images = augment_batch(self.augment, self.resident.images[picked], self.generator)
-            yield [images, self.resident.labels[picked]]
+            images = augment_batch(self.augment, self.dataset.images[picked], self.generator)
+            yield [images, self.dataset.labels[picked]]
 
 
 def keep(images: int, image_size: int, device: torch.device, wanted: bool | None) -> bool:
