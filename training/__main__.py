@@ -147,7 +147,7 @@ def quieten() -> None:
     """Silence hints a newcomer cannot act upon; keep warnings of this package."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(lightning|torch|jsonargparse|torchmetrics|multiprocessing).*")
+    warnings.filterwarnings("ignore", module=r"(lightning|torch|jsonargparse|torchmetrics|multiprocessing|PIL).*")
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
 
 
