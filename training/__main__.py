@@ -24,6 +24,7 @@ from training.checkpoint import load_tensors
 from training.classifier import Classifier
 from training.data import ImageDataModule
 from training.errors import TrainingError
+from training.limiter import PipelineReport
 from training.loopback import choose_environment
 
 LOGS_DIR = Path("lightning_logs")
@@ -104,7 +105,8 @@ class TrainingCLI(LightningCLI):
         asked = self._get(self.config_init, "trainer")
         on_terminal = sys.stderr.isatty()
         throughput = Throughput()
-        callbacks = [*(asked.callbacks or []), throughput, BestWeights(throughput), SampleGrid()]
+        callbacks = [*(asked.callbacks or []), throughput, PipelineReport(throughput)]
+        callbacks += [BestWeights(throughput), SampleGrid()]
         callbacks.append(TQDMProgressBar() if on_terminal else PlainProgress())
         if asked.logger is None and self.subcommand == "fit":
             kwargs["logger"] = TensorBoardLogger(

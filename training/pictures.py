@@ -31,6 +31,8 @@ def open_rgb(path: str | Path) -> Image.Image:
     mend = "replace or delete it, or leave such files out with --data.on_bad_image skip"
     try:
         return _decode(path)
+    except BadImageError as error:
+        raise BadImageError(f"{path}: {error}; {mend}") from error
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise BadImageError(f"{path}: more than {limit / 1e6:.0f} million pixels, maybe an attack; {mend}") from error
@@ -42,13 +44,21 @@ def _decode(path: str | Path) -> Image.Image:
     with Image.open(path) as image:
         image.load()
         upright = _upright(image)
-    if upright.mode.startswith("I;16"):  # Pillow would cut off at 255
-        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+    if upright.mode[0] in "IF":  # Pillow would cut off at 255
+        upright = _eight_bits(upright)
     if upright.has_transparency_data:
         upright = upright.convert("RGBA")
         page = Image.new("RGBA", upright.size, "white")
         upright = Image.alpha_composite(page, upright)
     return upright.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The upper 8 of 16 bits. Wider integers and floats have no range that all programs agree on."""
+    pixels = np.asarray(image)
+    if image.mode == "F" or pixels.max() >= 2**16:
+        raise BadImageError("32 bits per pixel, whose black and white are not known")
+    return Image.fromarray((pixels >> 8).astype(np.uint8))
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -21,7 +21,6 @@ from training.callbacks import Throughput
 from training.classifier import Classifier
 from training.data import ImageDataModule
 from training.meter import Meter, MeteredTraining, waiting_for
-from training.resident import ResidentImages
 from training.speed_options import Settings
 
 Record = dict[str, Any]
