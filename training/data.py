@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -13,7 +13,7 @@ from lightning import LightningDataModule
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler
 
 from training.augment import Augment, Augmented, augmentation
-from training.cache import Cache, hold_in_memory, open_on_disk
+from training.cache import CACHE_DIR, Cache, hold_in_memory, open_on_disk
 from training.cache_key import identify
 from training.datasets import SOURCES, open_builtin, open_torchvision
 from training.errors import require
@@ -99,6 +99,7 @@ class ImageDataModule(LightningDataModule):
         self.on_bad_image, self.resident_on_gpu, self.cache = on_bad_image, resident_on_gpu, cache
         self.workers = min(16, max(1, (os.cpu_count() or 2) - 1)) if workers is None else workers
         self.splits: Splits | None = None
+        self.cache_dir = CACHE_DIR
 
     def setup(self, stage: str) -> None:
         """Open the source once. Raises TrainingError when it is missing, empty or damaged."""
@@ -113,8 +114,11 @@ class ImageDataModule(LightningDataModule):
             return self._open_source()
         sizes = {name: getattr(self, name) for name in ("train_images", "val_images", "val_fraction", "seed")}
         identity = identify(self.source, self.root, self.image_size, on_bad_image=self.on_bad_image, **sizes)
-        say = partial(print, flush=True) if self.rank == 0 else lambda line: None
-        return open_on_disk(identity, self._open_source, self._decode_into, say=say)
+        return open_on_disk(identity, self._open_source, self._decode_into, self.cache_dir, self.say)
+
+    def say(self, line: str) -> None:
+        """To the user, once over all processes."""
+        print(line, flush=True) if self.rank == 0 else None
 
     def _open_source(self) -> Splits:
         if self.source == "builtin":
