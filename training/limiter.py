@@ -66,14 +66,17 @@ def loading_rate(source: BatchSource, data: ImageDataModule) -> float:
     if isinstance(source, DataLoader):
         dataset = Augmented(data.opened.train, augmentation(data.augment, data.image_size))
         count = min(TIMED_IMAGES, len(dataset))
-        dataset[0]  # tables that are computed once
-        started = time.perf_counter()
-        for index in range(count):
-            dataset[index]
+        with torch.random.fork_rng(devices=[]):
+            dataset[0]  # tables that are computed once
+            started = time.perf_counter()
+            for index in range(count):
+                dataset[index]
         return count / (time.perf_counter() - started) * max(1, data.workers)
     timed, device = copy.copy(source), source.generator.device
     everything, count = len(cast(Any, data.opened.train)), data.batch_size
-    timed.batches = cast(Any, [torch.randint(0, everything, (count,)).tolist() for _ in range(TIMED_BATCHES)])
+    own = torch.Generator().manual_seed(0)
+    picks = torch.randint(everything, (TIMED_BATCHES, count), generator=own)
+    timed.batches = cast(Any, picks.tolist())
     timed.generator = torch.Generator(device).manual_seed(0)
     wait = waiting_for(device)
     wait()
