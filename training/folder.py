@@ -16,7 +16,7 @@ from torchvision.datasets.folder import find_classes
 from training.errors import TrainingError
 from training.pictures import BadImageError, is_picture, open_rgb
 from training.progress import shown
-from training.splits import Splits, split_by_class, square
+from training.splits import Images, Splits, split_by_class, square
 
 PARTS = ("train", "val", "test")
 
@@ -74,7 +74,7 @@ def open_folder(
     picks = split_by_class(images.targets, val_fraction, seed)
     if not all(picks):
         raise TrainingError(f"--data.root: {root} has too few images to split; give each class at least 2")
-    held_out = Subset(images, picks[1])
+    held_out: Images = Subset(images, picks[1])
     return Splits(Subset(images, picks[0]), held_out, held_out, images.classes)
 
 

@@ -95,7 +95,12 @@ def gather(decoded: DecodedImages, pick: list[int], *, pin: bool = False) -> tup
     """The images (n, 3, S, S) and labels (n,) of the indices `pick`, copied; `pin` for a copy to the GPU."""
     images = torch.empty(len(pick), *decoded.images.shape[1:], dtype=torch.uint8, pin_memory=pin)
     labels = torch.empty(len(pick), dtype=torch.int64, pin_memory=pin)
+    gather_into(decoded, pick, images, labels)
+    return images, labels
+
+
+def gather_into(decoded: DecodedImages, pick: list[int], images: torch.Tensor, labels: torch.Tensor) -> None:
+    """As gather, into memory that is there already."""
     # `clip` writes into `out` directly; NumPy's check of the indices would copy the batch once more
     np.take(decoded.images.numpy(), pick, axis=0, out=images.numpy(), mode="clip")
     np.take(decoded.labels.numpy(), pick, axis=0, out=labels.numpy(), mode="clip")
-    return images, labels

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from training.speed_options import PROG, Options, fill_in, read_options
-from training.speed_table import missed_targets, to_markdown
+from training.speed_table import digits, missed_targets, to_markdown
 
 
 def show(record: dict[str, Any]) -> str:
@@ -18,7 +18,8 @@ def show(record: dict[str, Any]) -> str:
     least, most = min(record["windows_images_per_s"]), max(record["windows_images_per_s"])
     parts = [f"{record['image_size']} px", record["measured"], record.get("mode"), record.get("cache")]
     line = ", ".join(part for part in parts if part)
-    line += f": {record['images_per_s']:,.1f} img/s ({least:,.1f} to {most:,.1f})"
+    median, least, most = (digits(rate) for rate in (record["images_per_s"], least, most))
+    line += f": {median} img/s ({least} to {most})"
     if "wait_share" in record:
         line += f", {record['wait_share']:.1%} of the time between steps"
     if "first_step_s" in record:

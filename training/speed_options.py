@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 
 PROG = "python -m training.speed"
 DESCRIPTION = "How fast training is here, by step, by loop and by loader, in images per second."
-Measurement = Literal["step", "bare", "loader", "together"]
+Measurement = Literal["step", "bare", "gather", "loader", "together"]
 Mode = Literal["eager", "compile"]
 Fed = Literal["none", "memory", "disk", "gpu"]
 
@@ -28,8 +28,9 @@ class Options:
         seconds: Time for each measurement after its warm-up, shared among --windows.
         windows: Repetitions; the median is reported and all are kept.
         measurements: A list of step (the training step under Lightning, one batch that stays on the device), bare (the
-            same step in a plain PyTorch loop, window by window in turn with step), loader (loading alone) and together
-            (training fed by the loader).
+            same step in a plain PyTorch loop, window by window in turn with step), gather (one thread that puts
+            batches together from the memory cache, into the same memory again and again as for a GPU), loader (loading
+            alone) and together (training fed by the loader).
         caches: A list of where loader and together take images from: none (made or decoded at every epoch), memory and
             disk (as --data.cache), gpu (as --data.resident_on_gpu). Default: all on a GPU; all but gpu on a CPU.
         source: builtin (drawn), jpeg (files of 500 x 375 px, written to a temporary folder first), or any

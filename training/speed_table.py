@@ -8,8 +8,8 @@ from typing import Any
 
 Record = dict[str, Any]
 HEADER = (
-    "| px | batch | source | mode | cache | loader | step | together | share | bare loop | overhead | limiter |",
-    "|---:|---:|:---|:---|:---|---:|---:|---:|---:|---:|---:|:---|",
+    "| px | batch | source | mode | cache | gather | loader | step | together | share | bare | overhead | limiter |",
+    "|---:|---:|:---|:---|:---|---:|---:|---:|---:|---:|---:|---:|:---|",
 )
 LOADER_LIMITS = 0.95  # together / step, as training.limiter has it
 
@@ -49,12 +49,13 @@ def _lines(records: Sequence[Record]) -> list[str]:
     for (size, batch, source), found in sorted(runs.items()):
         caches = [name.removeprefix("loader") for name, _ in found if name.startswith("loader")]
         caches += [name.removeprefix("together") for name, _ in found if name.startswith("together")]
-        for mode in dict.fromkeys(mode for _, mode in found if mode):
+        for mode in dict.fromkeys(mode for _, mode in found if mode) or [""]:
             step, bare = found.get(("step", mode)), found.get(("bare", mode))
             for cache in dict.fromkeys(caches) or [""]:
                 both, loader = found.get((f"together{cache}", mode)), found.get((f"loader{cache}", None))
+                gathered = found.get((f"gather{cache}", None))
                 share = both["images_per_s"] / step["images_per_s"] if both and step else None
-                cells = [size, batch, source, mode, cache, *map(_rate, (loader, step, both)), _percent(share)]
+                cells = [size, batch, source, mode, cache, *map(_rate, (gathered, loader, step, both)), _percent(share)]
                 cells += [_rate(bare), _percent(overhead(step, bare) if step and bare else None)]
                 cells.append("" if share is None else "loader" if share < LOADER_LIMITS else "step")
                 lines.append("| " + " | ".join(map(str, cells)) + " |")
@@ -96,11 +97,13 @@ def missed_targets(
     return missed
 
 
+def digits(rate: float) -> str:
+    """Three digits or more."""
+    return f"{rate:,.0f}" if rate >= 1000 else f"{rate:.3g}"
+
+
 def _rate(record: Record | None) -> str:
-    if record is None:
-        return ""
-    rate = record["images_per_s"]
-    return f"{rate:,.0f}" if rate >= 1000 else f"{rate:.1f}"
+    return "" if record is None else digits(record["images_per_s"])
 
 
 def _percent(share: float | None) -> str:

@@ -21,7 +21,8 @@ from lightning import __version__ as lightning_version
 from training.callbacks import Throughput
 from training.classifier import Classifier
 from training.meter import Meter, MeteredTraining, waiting_for
-from training.prefetch import AHEAD
+from training.prefetch import AHEAD, gather_into
+from training.resident import DecodedImages, room_for
 from training.speed_options import Settings
 from training.speed_sources import Source, open_sources
 
@@ -89,6 +90,8 @@ def measure(settings: Settings, folder: Path) -> Iterator[Record]:
             timed = train(model, source, MeteredTraining(meter), settings)
             measured = rates(meter.rates, settings) | timed | {"prepare_s": round(source.prepare_s, 3)}
             yield describe(settings, "together", measured, mode=mode, cache=cache)
+    if "gather" in settings.measurements and "memory" in settings.caches:
+        yield describe(settings, "gather", time_gather(sources["memory"], settings), cache="memory")
     for cache in settings.caches if "loader" in settings.measurements else ():
         yield describe(settings, "loader", time_loader(sources[cache], cache, settings), cache=cache)
 
@@ -146,9 +149,21 @@ def time_loader(source: Source, cache: str, settings: Settings) -> Record:
     return rates(meter.rates, settings) | {"workers": source.workers if cache == "none" else 0}
 
 
+def time_gather(source: Source, settings: Settings) -> Record:
+    """One thread, random batches, no copy to a device: what the memory itself gives."""
+    decoded = cast(DecodedImages, source.opened.train)
+    room = room_for(settings.batch_size, settings.image_size, torch.device("cpu"))
+    meter = Meter(settings.window_s, settings.windows, WARMUP_STEPS)
+    meter.start()
+    while True:
+        gather_into(decoded, torch.randint(len(decoded), (settings.batch_size,)).tolist(), room.images, room.labels)
+        if meter.count(settings.batch_size):
+            return rates(meter.rates, settings)
+
+
 def rates(windows_images_per_s: list[float], settings: Settings) -> Record:
     """The median and what it is the median of."""
-    windows = [round(rate, 1) for rate in windows_images_per_s]
+    windows = [float(f"{rate:.5g}") for rate in windows_images_per_s]
     return {"images_per_s": statistics.median(windows), "windows_images_per_s": windows, "window_s": settings.window_s}
 
 

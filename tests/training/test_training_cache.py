@@ -118,3 +118,18 @@ def test_with_skip_a_bad_picture_is_left_out_of_the_cache(tmp_path):
     with pytest.warns(UserWarning, match="left out"):
         splits = open_data(source="folder", root=root, cache="disk", on_bad_image="skip").opened
     assert len(splits.train) + len(splits.val) == 7
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_batches_that_a_stream_of_its_own_copies_arrive_whole():
+    """While the step's stream is kept busy, so that a batch read too early or given away too soon would show."""
+    decoded = DecodedImages(torch.randint(0, 256, (512, 3, 64, 64), dtype=torch.uint8), torch.arange(512))
+    picks = [torch.randperm(512)[:128].tolist() for _ in range(40)]
+    busy, seen = torch.randn(2048, 2048, device="cuda"), []
+    for images, labels in PrefetchedBatches(decoded, picks, torch.device("cuda", 0)):
+        busy = torch.tanh(busy @ busy)
+        seen.append((images.clone(), labels.clone()))
+    for pick, (images, labels) in zip(picks, seen, strict=True):
+        assert torch.equal(images.cpu(), decoded.images[pick])
+        assert labels.tolist() == pick

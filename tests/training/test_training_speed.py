@@ -105,6 +105,7 @@ def test_every_measurement_is_one_json_line_with_its_rate_windows_and_settings(c
     assert kinds == [
         ("step", "eager", None), ("bare", "eager", None),
         *(("together", "eager", cache) for cache in ("none", "memory", "disk", "gpu")),
+        ("gather", None, "memory"),
         *(("loader", None, cache) for cache in ("none", "memory", "disk", "gpu")),
     ]  # fmt: skip
     for record in records:
