@@ -25,6 +25,7 @@ from training.classifier import Classifier
 from training.confusion import ConfusionReport
 from training.data import ImageDataModule
 from training.errors import TrainingError, require
+from training.limiter import PipelineReport
 from training.loopback import choose_environment
 from training.resume import Checkpoint, open_checkpoint
 from training.tune import find_batch_size, find_learning_rate
@@ -147,7 +148,8 @@ class TrainingCLI(LightningCLI):
         asked = self._get(self.config_init, "trainer")
         on_terminal = sys.stderr.isatty()
         throughput = Throughput()
-        callbacks = [*(asked.callbacks or []), throughput, BestWeights(throughput), SampleGrid(), ConfusionReport()]
+        callbacks = [*(asked.callbacks or []), throughput, PipelineReport(throughput)]
+        callbacks += [BestWeights(throughput), SampleGrid(), ConfusionReport()]
         callbacks.append(TQDMProgressBar() if on_terminal else PlainProgress())
         if decay := self._get(self.config_init, "ema_decay"):
             callbacks.append(WeightEma(float(decay)))
@@ -217,7 +219,7 @@ def quieten() -> None:
     """Silence hints a newcomer cannot act upon; keep warnings of this package."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(lightning|torch|jsonargparse|torchmetrics|multiprocessing).*")
+    warnings.filterwarnings("ignore", module=r"(lightning|torch|jsonargparse|torchmetrics|multiprocessing|PIL).*")
     warnings.showwarning = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)
 
 

@@ -19,10 +19,14 @@ class Throughput(Callback):
     """Images per second of the training step, of all processes, and the share of time spent waiting for data.
 
     On a GPU the device's own clock is read: the host is steps ahead of it, and making it wait would slow training.
+
+    Attributes:
+        loader_images_per_s: Of the loader alone, set by training.limiter after the first epoch.
     """
 
     def __init__(self) -> None:
         self.step_s, self.wait_s, self.images = 0.0, 0.0, 0
+        self.loader_images_per_s = 0.0
         self._started: Stamp = 0.0
         self._steps: list[tuple[Stamp, Stamp, int]] = []
 
@@ -48,7 +52,7 @@ class Throughput(Callback):
         epoch_images = sum(images for _, _, images in self._steps)
         self.step_s += epoch_s
         self.images += epoch_images
-        self.wait_s += sum(seconds_between(last[1], step[0]) for last, step in itertools.pairwise(self._steps))
+        self.wait_s += waiting_s(self._steps)
         pl_module.log("train/images_per_s", epoch_images / epoch_s if epoch_s else 0.0)
 
     @property
@@ -56,10 +60,25 @@ class Throughput(Callback):
         """Of the step alone, without waiting for data."""
         return self.images / self.step_s if self.step_s else 0.0
 
+    def epoch_rates(self) -> tuple[float, float]:
+        """Images per second of the step, and of step and waiting, in the epoch just ended, but for its first step.
+
+        That one compiles, and searches for the best convolutions.
+        """
+        steps = self._steps[1:] or self._steps
+        step_s = sum(seconds_between(start, end) for start, end, _ in steps)
+        images = sum(images for _, _, images in steps)
+        return images / step_s, images / (step_s + waiting_s(steps))
+
     @property
     def wait_share(self) -> float:
         """Share (0..1) of training time spent waiting for the next batch."""
         return self.wait_s / (self.wait_s + self.step_s) if self.step_s else 0.0
+
+
+def waiting_s(steps: list[tuple[Stamp, Stamp, int]]) -> float:
+    """Seconds between the end of each step and the beginning of the next."""
+    return sum(seconds_between(last[1], step[0]) for last, step in itertools.pairwise(steps))
 
 
 def stamp(device: torch.device) -> Stamp:

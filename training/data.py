@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -11,20 +10,24 @@ from typing import Any, Literal, cast
 import numpy as np
 import torch
 from lightning import LightningDataModule
-from torch.utils.data import BatchSampler, DataLoader, Dataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from training.augment import PER_IMAGE, Augment, Augmented, augmentation
+from training.cache import CACHE_DIR, Cache, hold_in_memory, open_on_disk
+from training.cache_key import identify
 from training.datasets import SOURCES, open_builtin, open_torchvision
 from training.errors import require
 from training.folder import open_folder
-from training.order import Draw, Draws, EpochOrder, derive_seed
+from training.order import Draws, EpochOrder, derive_seed
+from training.prefetch import PrefetchedBatches
 from training.ranks import RankBatches, RankIndices
-from training.resident import ResidentBatches, ResidentImages, keep
-from training.splits import Splits
+from training.resident import DecodedImages, ResidentBatches, decode, keep, room_for
+from training.splits import Images, Splits
 from training.workers import fit_workers
 
 SMALLEST_PX = 16
-DECODE_BATCH = 32  # images that a worker decodes at a time for a resident set
+DECODE_BATCH = 32  # images that a worker decodes at a time for a set that is decoded once
+BatchSource = DataLoader[Any] | ResidentBatches | PrefetchedBatches
 
 
 class ImageDataModule(LightningDataModule):
@@ -49,8 +52,11 @@ class ImageDataModule(LightningDataModule):
             leaves it out. Every file is decoded once before training starts.
         workers: Processes that load images. null: one less than the CPU cores, at most 16.
         resident_on_gpu: Decode every image once, keep them on the device that trains, and augment them there. null:
-            on a GPU of whose free memory they take a quarter or less, when training sees each at least twice; not
-            with trivial and rand, which change images one by one.
+            on a GPU of whose free memory they take a quarter or less, when training sees each at least twice, unless
+            --data.cache is memory; not with trivial and rand, which change images one by one.
+        cache: Decode and resize every image once. memory: at every start, into RAM. disk: into a folder under
+            data/cache that later runs on the same images share. none: at every epoch. docs/training.md says when
+            which pays.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class ImageDataModule(LightningDataModule):
         on_bad_image: Literal["stop", "skip"] = "stop",
         workers: int | None = None,
         resident_on_gpu: bool | None = None,
+        cache: Cache = "none",
     ) -> None:
         super().__init__()
         require(image_size >= SMALLEST_PX, f"--data.image_size: {image_size} px; give at least {SMALLEST_PX}, e.g. 224")
@@ -86,14 +93,19 @@ class ImageDataModule(LightningDataModule):
             f"--data.resident_on_gpu: {augment} changes images one by one, in the loader; give false or null, or "
             "--data.augment crop",
         )
+        require(
+            not (cache == "memory" and resident_on_gpu),
+            "--data.cache memory and --data.resident_on_gpu true exclude each other; drop one",
+        )
         known = source in ("builtin", "folder") or source.startswith("torchvision:")
         require(known, f"--data.source: {source!r} is unknown; use {SOURCES}")
         self.image_size, self.source, self.root, self.batch_size = image_size, source, root, batch_size
         self.train_images, self.val_images, self.val_fraction = train_images, val_images, val_fraction
         self.seed, self.epoch_megapixels, self.augment = seed, epoch_megapixels, augment
-        self.on_bad_image, self.resident_on_gpu = on_bad_image, resident_on_gpu
+        self.on_bad_image, self.resident_on_gpu, self.cache = on_bad_image, resident_on_gpu, cache
         self.workers = min(16, max(1, (os.cpu_count() or 2) - 1)) if workers is None else workers
         self.splits: Splits | None = None
+        self.cache_dir = CACHE_DIR
         self.run_seed, self.epoch = torch.initial_seed() % 2**63, 0  # of --seed_everything
 
     def state_dict(self) -> dict[str, Any]:
@@ -112,12 +124,27 @@ class ImageDataModule(LightningDataModule):
         """Open the source once. Raises TrainingError when it is missing, empty or damaged."""
         if self.splits is None:
             self.splits = self._open()
+        if stage == "fit" and self.cache == "memory" and not isinstance(self.splits.train, DecodedImages):
+            ranks_here = self.trainer.num_devices if self.trainer is not None else 1
+            self.splits = hold_in_memory(self.splits, self.image_size, self._decode_into, ranks_here)
 
     def _open(self) -> Splits:
+        if self.cache != "disk":
+            return self._open_source()
+        sizes = {name: getattr(self, name) for name in ("train_images", "val_images", "val_fraction", "seed")}
+        identity = identify(self.source, self.root, self.image_size, on_bad_image=self.on_bad_image, **sizes)
+        return open_on_disk(identity, self._open_source, self._decode_into, self.cache_dir, self.say)
+
+    def say(self, line: str) -> None:
+        """To the user, once over all processes."""
+        print(line, flush=True) if self.rank == 0 else None
+
+    def _open_source(self) -> Splits:
         if self.source == "builtin":
             return open_builtin(self.image_size, self.train_images, self.val_images, self.seed)
         if self.source == "folder":
-            return open_folder(self.root, self.image_size, self.val_fraction, self.seed, self.on_bad_image)
+            check = self.cache == "none"  # what fills a cache decodes, and so checks, every file
+            return open_folder(self.root, self.image_size, self.val_fraction, self.seed, self.on_bad_image, check=check)
         name = self.source.removeprefix("torchvision:")
         return open_torchvision(name, self.root, self.image_size, self.val_fraction, self.seed)
 
@@ -143,7 +170,7 @@ class ImageDataModule(LightningDataModule):
         fitting = round(self.epoch_megapixels * 1e6 / self.image_size**2 / self.batch_size) * self.batch_size
         return min(images, max(self.batch_size, fitting))
 
-    def train_dataloader(self) -> DataLoader[Any] | ResidentBatches:
+    def train_dataloader(self) -> BatchSource:
         """Shuffled, augmented, by the seed of --seed_everything and the epoch; in one order wherever the images are.
 
         Each of several processes gets its share of these batches.
@@ -155,20 +182,34 @@ class ImageDataModule(LightningDataModule):
         # A last batch of one image has no batch statistics at the deepest, 1 x 1 layers.
         drop_last = self.images_per_epoch % self.batch_size == 1 and self.images_per_epoch > 1
         batches = RankBatches(BatchSampler(sampler, self.batch_size, drop_last), self.rank, self.ranks)
-        if self.resident:
-            decoded = self._decode(self.opened.train)
-            return ResidentBatches(
-                decoded, batches, augment=self.augment, seed=lambda: derive_seed(self.epoch_seed(), self.rank)
-            )
-        dataset = Augmented(images, augmentation(self.augment, self.image_size))
+        return self._batches(images, batches, augment=self.augment)
+
+    def val_dataloader(self) -> BatchSource:
+        """Every validation image once, in order."""
+        fitting = self.trainer is not None and self.trainer.state.fn == "fit"
+        return self._batches(self.opened.val, self._in_order(self.opened.val), resident=fitting and self.resident)
+
+    def _batches(
+        self,
+        split: Images,
+        batches: Sampler[list[int]],
+        *,
+        augment: Augment = "none",
+        resident: bool | None = None,
+    ) -> BatchSource:
+        """The `batches` of `split`, from where its images are."""
+        if self.resident if resident is None else resident:
+            return ResidentBatches(self._on_device(split), batches, augment=augment, seed=self._batch_seed)
+        if isinstance(split, DecodedImages) and augment not in PER_IMAGE:
+            return PrefetchedBatches(split, batches, self._device, augment=augment, seed=self._batch_seed)
+        if augment == "none":
+            return self._loader(split, batch_sampler=batches)
+        dataset = Augmented(split, augmentation(augment, self.image_size))
         return self._loader(dataset, batch_sampler=Draws(batches, self.epoch_seed))
 
-    def val_dataloader(self) -> DataLoader[Any] | ResidentBatches:
-        """Every validation image once, in order."""
-        batches = self._in_order(self.opened.val)
-        if self.trainer is not None and self.trainer.state.fn == "fit" and self.resident:
-            return ResidentBatches(self._decode(self.opened.val), batches)
-        return self._loader(self.opened.val, batch_sampler=batches)
+    def _batch_seed(self) -> int:
+        """Of the changes that this process makes to whole batches in the current epoch."""
+        return derive_seed(self.epoch_seed(), self.rank)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Every test image once, in order (the validation images where the source has no test set)."""
@@ -194,7 +235,7 @@ class ImageDataModule(LightningDataModule):
         train, val = (len(cast(Any, split)) for split in (self.opened.train, self.opened.val))
         epochs = self.trainer.max_epochs if self.trainer is not None else None
         once = epochs not in (None, -1) and epochs * self.images_per_epoch < 2 * train
-        elsewhere = once or self.augment in PER_IMAGE
+        elsewhere = once or self.augment in PER_IMAGE or self.cache == "memory"
         wanted = False if elsewhere and self.resident_on_gpu is None else self.resident_on_gpu
         return keep(train + val, self.image_size, self._device, wanted)
 
@@ -202,9 +243,14 @@ class ImageDataModule(LightningDataModule):
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
 
-    def _decode(self, split: Dataset[Any]) -> ResidentImages:
-        loader = self._loader(split, batch_size=min(self.batch_size, DECODE_BATCH), persistent_workers=False)
-        return ResidentImages(loader, len(cast(Any, split)), self.image_size, self._device)
+    def _on_device(self, split: Images) -> DecodedImages:
+        if isinstance(split, DecodedImages):
+            return split.to(self._device)
+        return self._decode_into(split, room_for(len(cast(Any, split)), self.image_size, self._device))
+
+    def _decode_into(self, split: Images, room: DecodedImages) -> DecodedImages:
+        batch_size = min(self.batch_size, DECODE_BATCH)
+        return decode(self._loader(split, batch_size=batch_size, persistent_workers=False), room)
 
     def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
         batch_size = options.pop("batch_size", self.batch_size)
@@ -229,13 +275,3 @@ class ImageDataModule(LightningDataModule):
             samples[f"{split}_images"] = torch.stack([image for image, _ in pairs]).numpy()
             samples[f"{split}_labels"] = np.array([label for _, label in pairs], dtype=np.int64)
         return samples
-
-    def time_loading(self, images: int = 16) -> float:
-        """Images per second that the workers together can prepare: one process timed, times the workers."""
-        dataset = Augmented(self.opened.train, augmentation(self.augment, self.image_size))
-        count = min(images, len(dataset))
-        dataset[Draw(0, 0)]  # tables that are computed once
-        started = time.perf_counter()
-        for index in range(count):
-            dataset[Draw(index, 0)]
-        return count / (time.perf_counter() - started) * max(1, self.workers)

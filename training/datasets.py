@@ -41,7 +41,9 @@ def open_torchvision(name: str, root: Path | None, image_size: int, val_fraction
         raise TrainingError(f"--data.source: torchvision has no data set {name!r}; use {SOURCES}")
     factory: Any = getattr(torchvision.datasets, name)
     keywords = inspect.signature(factory).parameters
-    common: dict[str, Any] = {"root": root or Path("data"), "transform": _from_pil(image_size)}
+    common: dict[str, Any] = {"transform": _from_pil(image_size)}
+    if "root" in keywords:  # FakeData has none
+        common["root"] = root or Path("data")
     if "download" in keywords:
         common["download"] = True
     try:
@@ -54,7 +56,7 @@ def open_torchvision(name: str, root: Path | None, image_size: int, val_fraction
             picks = split_by_class(_labels(whole), val_fraction, seed)
             train, val = (Subset(whole, pick) for pick in picks)
             return Splits(train, val, val, _class_names(whole))
-    except (OSError, RuntimeError, ValueError, ImportError) as error:
+    except (OSError, RuntimeError, ValueError, ImportError, TypeError) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         raise TrainingError(
             f"--data.source: torchvision:{name} cannot be fetched ({reason}); "

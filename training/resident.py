@@ -1,4 +1,4 @@
-"""Images kept on the device that trains: decoded once, then gathered, augmented and batched there."""
+"""Decoded images, and batches of them on the device that trains: gathered, augmented and put together there."""
 
 from __future__ import annotations
 
@@ -6,29 +6,54 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from training.augment import Augment, augment_batch
 from training.errors import TrainingError
+from training.pictures import BadImageError
+from training.progress import shown
 
 AUTO_SHARE = 0.25  # of the free GPU memory: activations at a large batch need the rest
 
 
-class ResidentImages:
-    """A data set decoded onto a device: `images` uint8 (N, 3, S, S), `labels` int64 (N,)."""
+class DecodedImages(Dataset[tuple[torch.Tensor, int]]):
+    """A data set as two tensors, `images` uint8 (N, 3, S, S) and `labels` int64 (N,): on a device, or mapped."""
 
-    def __init__(self, loader: DataLoader[Any], count: int, image_size: int, device: torch.device) -> None:
-        self.images = torch.empty(count, 3, image_size, image_size, dtype=torch.uint8, device=device)
-        self.labels = torch.empty(count, dtype=torch.int64, device=device)
-        start = 0
-        for images, labels in loader:
-            stop = start + len(labels)
-            self.images[start:stop].copy_(images, non_blocking=True)
-            self.labels[start:stop].copy_(labels, non_blocking=True)
-            start = stop
+    def __init__(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        self.images, self.labels = images, labels
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.images[index], int(self.labels[index])
+
+    def to(self, device: torch.device) -> DecodedImages:
+        """A copy on `device`."""
+        return DecodedImages(self.images.to(device), self.labels.to(device))
+
+
+def room_for(count: int, image_size: int, device: torch.device) -> DecodedImages:
+    """Memory for `count` images on `device`, not filled."""
+    shape = (count, 3, image_size, image_size)
+    return DecodedImages(
+        torch.empty(shape, dtype=torch.uint8, device=device), torch.empty(count, dtype=torch.int64, device=device)
+    )
+
+
+def decode(loader: DataLoader[Any], into: DecodedImages) -> DecodedImages:
+    """`into`, filled with what `loader` gives. Raises BadImageError when a file cannot be decoded, in one line."""
+    start = 0
+    try:
+        for images, labels in shown(loader, len(into), "decoding images", size=lambda batch: len(batch[1])):
+            stop = start + len(labels)
+            into.images[start:stop].copy_(images, non_blocking=True)
+            into.labels[start:stop].copy_(labels, non_blocking=True)
+            start = stop
+    except BadImageError as error:  # from a worker it comes with that process's traceback before it
+        line = str(error).strip().splitlines()[-1]
+        raise BadImageError(line.removeprefix(f"{BadImageError.__module__}.{BadImageError.__name__}: ")) from error
+    return into
 
 
 class ResidentBatches:
@@ -43,7 +68,7 @@ class ResidentBatches:
 
     def __init__(
         self,
-        resident: ResidentImages,
+        resident: DecodedImages,
         batches: Sampler[list[int]],
         *,
         augment: Augment = "none",

@@ -5,23 +5,30 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
-from training.speed_options import PROG, fill_in, read_options
+from training.speed_options import PROG, Options, fill_in, read_options
+from training.speed_table import digits, missed_targets, to_markdown
 
 
 def show(record: dict[str, Any]) -> str:
     """One line for a reader."""
     least, most = min(record["windows_images_per_s"]), max(record["windows_images_per_s"])
-    line = f"{record['measured']}, {record['mode']}" if "mode" in record else record["measured"]
-    line += f": {record['images_per_s']:,.1f} img/s ({least:,.1f} to {most:,.1f})"
+    parts = [f"{record['image_size']} px", record["measured"], record.get("mode"), record.get("cache")]
+    line = ", ".join(part for part in parts if part)
+    median, least, most = (digits(rate) for rate in (record["images_per_s"], least, most))
+    line += f": {median} img/s ({least} to {most})"
     if "wait_share" in record:
-        line += f", {record['wait_share']:.1%} of the time without data, first step {record['first_step_s']:.1f} s"
+        line += f", {record['wait_share']:.1%} of the time between steps"
+    if "first_step_s" in record:
+        line += f", first step {record['first_step_s']:.1f} s"
     return line
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 done, 2 bad input or too little memory, 130 interrupted."""
+    """Exit status: 0 done, 1 a target missed, 2 bad input or too little memory, 130 interrupted."""
     options = read_options(arguments)
     # a cached compilation would make the first step look faster than it is on a new machine
     os.environ.setdefault("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
@@ -29,28 +36,46 @@ def main(arguments: list[str] | None = None) -> int:
 
     from training.__main__ import quieten  # noqa: PLC0415
     from training.errors import TrainingError  # noqa: PLC0415
-    from training.speed_tasks import measure  # noqa: PLC0415
 
     quieten()
     try:
-        settings = fill_in(options)
-        if options.output:
-            options.output.parent.mkdir(parents=True, exist_ok=True)
-            options.output.touch()
-        for record in measure(settings):
-            print(show(record), flush=True)
-            if options.output:
-                with options.output.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(record) + "\n")
+        records = run(options)
     except TrainingError as error:
         return _stop(2, str(error))
     except OutOfMemoryError:
-        return _stop(2, f"--batch_size: {settings.batch_size} images do not fit into the GPU's memory; give fewer")
+        return _stop(2, "--batch_size: that many images do not fit into the GPU's memory; give fewer")
     except OSError as error:
         return _stop(2, f"--output: {error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         return _stop(130, "interrupted; what was measured is in --output")
-    return 0
+    missed = missed_targets(records, options.min_step, options.min_together, options.max_overhead)
+    for line in missed:
+        print(f"missed: {line}", flush=True)
+    return 1 if missed else 0
+
+
+def run(options: Options) -> list[dict[str, Any]]:
+    """Measure, show and keep: every record at once in --output, and the table of all that stands there beside it."""
+    from training.speed_tasks import measure  # noqa: PLC0415
+
+    every_size = fill_in(options)
+    if options.output:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.touch()
+    records = []
+    with tempfile.TemporaryDirectory(prefix="training-speed-") as folder:
+        for settings in every_size:
+            for record in measure(settings, Path(folder)):
+                records.append(record)
+                print(show(record), flush=True)
+                if options.output:
+                    with options.output.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(record) + "\n")
+    print(to_markdown(records), flush=True)
+    if options.output:
+        kept = [json.loads(line) for line in options.output.read_text(encoding="utf-8").splitlines()]
+        options.output.with_suffix(".md").write_text(to_markdown(kept), encoding="utf-8")
+    return records
 
 
 def _stop(status: int, line: str) -> int:

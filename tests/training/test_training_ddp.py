@@ -86,10 +86,10 @@ def test_validation_over_two_processes_says_what_one_says(trained):
 
 @pytest.mark.slow
 def test_one_process_writes_the_weights_and_speaks(trained):
-    """A line at the validation and one at the end; the older pair would be there if two had written."""
+    """Lines for validation, input pipeline and end; the older pair would be there if two had written."""
     folder, (out, err), _ = trained
     assert err == ""
-    assert len(out.splitlines()) == 2
+    assert len(out.splitlines()) == 3
     assert not list((folder / "two").glob("*.previous.*"))
     _, metadata = load_weights(folder / "two/best_resnet18_32.pth")
     assert metadata.data["val_images"] == 37

@@ -61,7 +61,9 @@ def test_output_is_plain_lines_ending_in_place_accuracy_and_rates(fitted):
     _, runs = fitted
     assert runs[0].stderr == ""
     *epochs, last = runs[0].stdout.splitlines()
-    assert len(epochs) == 2
+    assert len(epochs) == 3  # a line for each, and one for the input pipeline after the first
+    assert "input pipeline: loader alone" in epochs[1]
+    assert "limits" in epochs[1]
     for said in ("a/best_resnet18_32.pth", "accuracy", "loader", "step", "img/s"):
         assert said in last
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from training.datasets import open_torchvision
 from training.errors import TrainingError
-from training.folder import BadImageError, open_folder, open_rgb
+from training.folder import open_folder
+from training.pictures import BadImageError, open_rgb
 from training.splits import split_by_class
 
 SIZE = 32

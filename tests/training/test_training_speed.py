@@ -10,7 +10,9 @@ from training.classifier import Classifier
 from training.data import ImageDataModule
 from training.meter import Meter
 from training.speed import main
-from training.speed_options import read_options
+from training.speed_options import fill_in, read_options
+from training.speed_sources import open_sources
+from training.speed_table import missed_targets, overhead
 
 
 class FakeClock:
@@ -91,19 +93,67 @@ def test_the_memory_format_is_chosen_by_a_flag():
         assert weight.is_contiguous(memory_format=torch.channels_last) == channels_last
 
 
+TINY = ["--image_size", "16", "--batch_size", "4", "--seconds", "0.02", "--windows", "2", "--workers", "0",
+        "--device", "cpu"]  # fmt: skip
+
+
 def test_every_measurement_is_one_json_line_with_its_rate_windows_and_settings(capsys, tmp_path):
     output = tmp_path / "new" / "speed.jsonl"
-    tiny = ["--image_size", "16", "--batch_size", "4", "--seconds", "0.02", "--windows", "2", "--workers", "0"]
-    assert main([*tiny, "--device", "cpu", "--output", str(output)]) == 0
+    assert main([*TINY, "--caches", "[none,memory,disk,gpu]", "--output", str(output)]) == 0
     records = [json.loads(line) for line in output.read_text().splitlines()]
-    assert [record["measured"] for record in records] == ["step", "loop_loader", "loop_resident", "loader"]
+    kinds = [(record["measured"], record.get("mode"), record.get("cache")) for record in records]
+    assert kinds == [
+        ("step", "eager", None), ("bare", "eager", None),
+        *(("together", "eager", cache) for cache in ("none", "memory", "disk", "gpu")),
+        ("gather", None, "memory"),
+        *(("loader", None, cache) for cache in ("none", "memory", "disk", "gpu")),
+    ]  # fmt: skip
     for record in records:
         assert len(record["windows_images_per_s"]) == 2
         assert min(record["windows_images_per_s"]) <= record["images_per_s"] <= max(record["windows_images_per_s"])
         assert (record["image_size"], record["batch_size"], record["memory_format"]) == (16, 4, "channels_last")
         assert record["versions"]["torch"] == torch.__version__
-    assert [record.get("mode") for record in records] == ["eager", "eager", "eager", None]
-    assert len(capsys.readouterr().out.splitlines()) == 4
+        assert record["machine"]["cores"] >= 1
+    table = output.with_suffix(".md").read_text()
+    assert len([line for line in table.splitlines() if line.startswith("| 16 | 4 | builtin | eager |")]) == 4
+    assert table.strip() in capsys.readouterr().out
+
+
+def test_jpeg_files_are_decoded_at_every_epoch_or_once(tmp_path):
+    settings = fill_in(read_options([*TINY, "--source", "jpeg", "--train_images", "70", "--caches", "[none,disk]"]))[0]
+    sources = open_sources(settings, tmp_path)
+    none, disk = (sources[name].opened.train for name in ("none", "disk"))
+    assert len(none) == len(disk) == 70
+    assert all(torch.equal(none[i][0], disk[i][0]) for i in (0, 1, 69))
+
+
+def test_a_missed_target_is_named_and_the_exit_status_says_so(capsys):
+    few = ["--measurements", "[step]", "--caches", "[memory]"]
+    assert main([*TINY, *few, "--min_step", "1e12"]) == 1
+    assert "missed: --min_step" in capsys.readouterr().out
+    assert main([*TINY, *few, "--min_step", "0.001"]) == 0
+
+
+def record(measured, windows, **more):
+    return {"measured": measured, "mode": "eager", "image_size": 224, "windows_images_per_s": windows,
+            "images_per_s": sorted(windows)[1]} | more  # fmt: skip
+
+
+def test_overhead_is_the_median_over_windows_that_lay_side_by_side():
+    """Both loops slow down to a half on the way; the second window of each was disturbed."""
+    step, bare = record("step", [96.0, 10.0, 48.0]), record("bare", [100.0, 80.0, 50.0])
+    assert overhead(step, bare) == pytest.approx(0.04)
+
+
+def test_targets_are_those_of_the_fastest_mode_and_the_memory_cache():
+    step, bare = record("step", [100.0] * 3), record("bare", [104.0] * 3)
+    slow = record("step", [50.0] * 3, mode="compile")
+    fed = [record("together", [rate] * 3, cache=cache) for cache, rate in (("none", 10.0), ("memory", 91.0))]
+    records = [step, bare, slow, *fed]
+    assert missed_targets(records, 100.0, 0.9, 0.05) == []
+    (first, second, third) = missed_targets(records, 101.0, 0.92, 0.03)
+    assert ("--min_step" in first, "--max_overhead" in second, "--min_together: 91.0%" in third) == (True, True, True)
+    assert missed_targets(records, None, None, None) == []
 
 
 @pytest.mark.parametrize(
@@ -115,6 +165,9 @@ def test_every_measurement_is_one_json_line_with_its_rate_windows_and_settings(c
         (["--device", "tpu"], "--device"),
         (["--modes", "[fast]"], "--modes"),
         (["--batch_size", "8", "--train_images", "4"], "--train_images"),
+        (["--image_size", "[224,512]", "--batch_size", "[8]"], "--batch_size"),
+        (["--measurements", "[bare]"], "--measurements"),
+        (["--caches", "[ram]"], "--caches"),
         (["--no_such_flag", "1"], "--no_such_flag"),
     ],
 )
