@@ -76,7 +76,7 @@ class TrainingCLI(LightningCLI):
             "--weights_dir",
             type=Path,
             default=Path("weights"),
-            help="Folder for best_resnet18_<size>.pth, its .json and samples/. An older pair is kept as .previous.",
+            help="Folder for best_<arch>_<size>.pth, its .json and samples/. An older pair is kept as .previous.",
         )
         parser.link_arguments("weights_dir", "model.weights_dir")
         parser.add_argument(
@@ -108,7 +108,10 @@ class TrainingCLI(LightningCLI):
         callbacks.append(TQDMProgressBar() if on_terminal else PlainProgress())
         if asked.logger is None and self.subcommand == "fit":
             kwargs["logger"] = TensorBoardLogger(
-                LOGS_DIR, name="", version=run_name(self.datamodule.image_size, LOGS_DIR), default_hp_metric=False
+                LOGS_DIR,
+                name="",
+                version=run_name(self.model.arch, self.datamodule.image_size, LOGS_DIR),
+                default_hp_metric=False,
             )
             callbacks.append(LearningRateMonitor("step"))
         elif asked.logger is None:
@@ -129,9 +132,9 @@ class TrainingCLI(LightningCLI):
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
 
-def run_name(image_size: int, logs_dir: Path) -> str:
+def run_name(arch: str, image_size: int, logs_dir: Path) -> str:
     """Folder of a new run under `logs_dir`: size in px and start in UTC, numbered when that second is taken."""
-    name = f"resnet18_{image_size}_{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    name = f"{arch}_{image_size}_{datetime.now(UTC):%Y%m%d-%H%M%S}"
     names = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
     return next(name for name in names if not (logs_dir / name).exists())
 

@@ -19,6 +19,7 @@ from training.callbacks import Throughput
 from training.checkpoint import Metadata, save_weights, weights_path
 from training.classifier import MEAN, STD, Classifier
 from training.errors import TrainingError
+from training.network import network_arguments
 
 
 class BestWeights(Callback):
@@ -65,7 +66,7 @@ class BestWeights(Callback):
         state_dict = {name.removeprefix(prefix): t for name, t in best["state_dict"].items() if name.startswith(prefix)}
         epoch = int(best["epoch"])
         metadata = describe(pl_module, keeper, epoch, self.val_loss[epoch], fit_s)
-        path = weights_path(pl_module.weights_dir, metadata.image_size)
+        path = weights_path(pl_module.weights_dir, metadata.image_size, metadata.arch)
         save_weights(path, state_dict, metadata, pl_module.images.draw_samples())
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
@@ -103,6 +104,8 @@ def describe(model: Classifier, keeper: ModelCheckpoint, epoch: int, val_loss: f
         device=torch.cuda.get_device_name() if model.device.type == "cuda" else platform.processor() or "cpu",
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={"torch": torch.__version__, "torchvision": torchvision.__version__, "lightning": lightning_version},
+        arch=model.arch,
+        arch_arguments=network_arguments(model.arch, data.image_size),
     )
 
 
