@@ -20,7 +20,7 @@ PRODUCTS = ("conv", "linear", "matmul", "bmm", "einsum", "attention")  # fvcore'
 
 @dataclass(frozen=True)
 class Cost:
-    """`flops_per_image` = 2 x multiply-accumulates of convolutions, linear layers and attention; `parameters` trainable.
+    """`flops_per_image` = 2 x multiply-accumulates of convolutions and matrix products; `parameters` trainable.
 
     `layers` are those of the fully fused network; their FLOP add up to `flops_per_image`.
     """

@@ -15,10 +15,10 @@ class BenchConfig:
     """What to measure, and when to stop.
 
     Args:
-        arch: The network to measure, as torchvision names it: its weights are weights/best_<arch>_<size>.pth.
         backends: Contenders, each `backend[/variant[/precision]]`, e.g. `pytorch/channels_last/fp32`. Left out parts
             mean the backend's first variant and fp32. `pytorch@old/...` is pytorch under a name of its own, to race
             two environments of one backend.
+        arch: The network to measure, as torchvision names it: its weights are weights/best_<arch>_<size>.pth.
         image_sizes: Square input sides in px. Empty: every size that has been exported.
         batch_sizes: Images per inference. Measured in ascending order; after an out-of-memory, larger ones are skipped.
             Empty: powers of two from 1 to max_batch.
@@ -57,8 +57,8 @@ class BenchConfig:
             find `.venv-tensorrt` by themselves.
     """
 
-    arch: str = ARCH
     backends: list[str] = field(default_factory=lambda: ["pytorch", "pytorch/channels_last", "onnx_runtime"])
+    arch: str = ARCH
     image_sizes: list[int] = field(default_factory=list)
     batch_sizes: list[int] = field(default_factory=lambda: [1, 2, 4, 8])
     only: list[str] = field(default_factory=list)

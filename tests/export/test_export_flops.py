@@ -54,7 +54,7 @@ def test_weights_are_those_of_the_network_with_batch_norm_folded() -> None:
 
 
 def test_any_traceable_network_is_listed() -> None:
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Sigmoid())
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Softmax(dim=1))
     layers = list_layers(network, 8)
     assert [(layer.kind, layer.flops, layer.output_elements) for layer in layers] == [
         ("conv", 2 * 4 * 36 * 27, 144),
