@@ -92,9 +92,11 @@ def test_other_weights_are_replaced_only_when_told_and_kept_aside(tmp_path: Path
 
 
 @pytest.fixture
-def few_networks(monkeypatch) -> None:
-    """To try them all takes seconds."""
-    monkeypatch.setattr("training.network.list_archs", lambda: ["resnet18", "resnet50"])
+def own(tmp_path: Path, seven, monkeypatch) -> Path:
+    """Weights of seven classes; few networks are tried, as all of them take seconds."""
+    monkeypatch.setattr("training.network.list_archs", lambda: ["resnet18", "resnet50", "vgg11"])
+    torch.save(seven, tmp_path / "my.pth")
+    return tmp_path / "my.pth"
 
 
 def write_json(path: Path, **fields: object) -> None:
@@ -120,13 +122,10 @@ def write_json(path: Path, **fields: object) -> None:
         (lambda path: path.with_suffix(".json").write_text("["), ["--image_size", "48"], "is not JSON"),
     ],
 )
-def test_what_cannot_be_used_costs_one_line_and_leaves_nothing(
-    tmp_path: Path, seven, capsys, spoil, flags, said: str
-) -> None:
-    torch.save(seven, tmp_path / "my.pth")
-    spoil(tmp_path / "my.pth")
-    kept = tmp_path / "kept"
-    assert main(["--weights", str(tmp_path / "my.pth"), "--weights_dir", str(kept), "--to", "reference", *flags]) == 2
+def test_what_cannot_be_used_costs_one_line_and_leaves_nothing(own: Path, capsys, spoil, flags, said: str) -> None:
+    spoil(own)
+    kept = own.parent / "kept"
+    assert main(["--weights", str(own), "--weights_dir", str(kept), "--to", "reference", *flags]) == 2
     line = capsys.readouterr().err
     assert (line.count("\n"), said in line) == (1, True), line
     assert not kept.exists()
