@@ -129,7 +129,8 @@ def describe(weights: Path, state_dict: StateDict, given: dict[str, Any], arch: 
     accuracy = given.get("accuracy")
     if accuracy is not None and not (isinstance(accuracy, int | float) and 0 <= accuracy <= 1):
         raise BadInputError(f"{file}: accuracy {accuracy!r} is not a share from 0 to 1; mend or delete it")
-    known = {name: given.get(name) for name in TRAINED} if given.get("image_size", image_size) == image_size else {}
+    same_size = given.get("image_size", image_size) == image_size
+    known: dict[str, Any] = {name: given.get(name) if same_size else None for name in TRAINED}
     return Metadata(
         image_size=image_size,
         num_classes=found,
@@ -141,7 +142,7 @@ def describe(weights: Path, state_dict: StateDict, given: dict[str, Any], arch: 
         versions=given["versions"] if isinstance(given.get("versions"), dict) else {},
         arch=arch,
         arch_arguments=arguments,
-        **dict.fromkeys(TRAINED) | known,
+        **known,
     )
 
 

@@ -125,7 +125,7 @@ def log_run(logger: TensorBoardLogger, model: Classifier, metadata: Metadata, im
         "seed": metadata.seed,
     }
     outcome = {"accuracy": metadata.accuracy, "val_loss": metadata.val_loss, "step_images_per_s": images_per_s}
-    metrics = {f"best/{name}": value for name, value in outcome.items()}
+    metrics = {f"best/{name}": value for name, value in outcome.items() if value is not None}
     # not by log_hyperparams: its definition of the table's columns would hide those of the benchmark's jobs
     logger.hparams.update(chosen)
     _, start, end = hparams(chosen, metrics)
