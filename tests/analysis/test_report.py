@@ -80,7 +80,7 @@ def test_classes_and_normalisation_of_ones_own_data_are_told() -> None:
     scale = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     record = {"classes": ["cat", "dog", "d*g"], "normalization": scale, "data": {"source": "folder"}}
     rows = [synthetic.make_row(EAGER, 224, 1, count=5)]
-    english, russian = reports(rows, weights={224: record})
+    english, russian = (re.sub(r"[^\S\n]", " ", text) for text in reports(rows, weights={224: record}))
     assert (
         "- **Network.** ResNet-18, 3 classes (cat, dog, d\\*g); each colour channel is normalised with the means "
         in english
