@@ -42,7 +42,7 @@ def report(
     Args:
         run_id: Folder name of the run under results_dir; the newest run when left out.
         results_dir: Folder of runs; the outputs go to <results_dir>/<run_id>/report/.
-        weights_dir: Folder with best_resnet18_<size>.json, for accuracy per image size.
+        weights_dir: Folder with best_<arch>_<size>.json, for accuracy per image size.
         log_dir: TensorBoard folder; events go to <log_dir>/bench/<run_id>/.
     """
     run = load_run(results_dir, run_id, weights_dir)
@@ -57,7 +57,7 @@ def figures(run_id: str | None = None, results_dir: Path = Path("results"), weig
     Args:
         run_id: Folder name of the run under results_dir; the newest run when left out.
         results_dir: Folder of runs; figures go to <results_dir>/<run_id>/report/figures/.
-        weights_dir: Folder with best_resnet18_<size>.json, for accuracy per image size.
+        weights_dir: Folder with best_<arch>_<size>.json, for accuracy per image size.
     """
     run = load_run(results_dir, run_id, weights_dir)
     from analysis.commands import write_figures  # noqa: PLC0415 - keeps --help and errors quick
@@ -76,7 +76,7 @@ def tensorboard(
     Args:
         run_id: Folder name of the run under results_dir; the newest run when left out.
         results_dir: Folder of runs.
-        weights_dir: Folder with best_resnet18_<size>.json, for accuracy per image size.
+        weights_dir: Folder with best_<arch>_<size>.json, for accuracy per image size.
         log_dir: TensorBoard folder; events go to <log_dir>/bench/<run_id>/.
     """
     run = load_run(results_dir, run_id, weights_dir)
@@ -153,7 +153,7 @@ def log(
         to: csv, mlflow or wandb; the last two when they are installed, set up by their own environment variables.
         run_id: Folder name of the run under results_dir; the newest run when left out.
         results_dir: Folder of runs.
-        weights_dir: Folder with best_resnet18_<size>.json, for accuracy per image size.
+        weights_dir: Folder with best_<arch>_<size>.json, for accuracy per image size.
         log_dir: Folder for what the logger writes on this machine.
     """
     run = load_run(results_dir, run_id, weights_dir)

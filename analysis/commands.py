@@ -16,10 +16,12 @@ from analysis.drawing import draw_languages
 from analysis.findings import best_per_contender
 from analysis.language import Language
 from analysis.load import InputError, Run
+from analysis.names import network_label
 from analysis.report import write_report, write_text
 from analysis.study import Study, judge
 from analysis.to_logger import log_study, make_logger
 from analysis.to_tensorboard import START_FILE, write_events
+from harness.schema import ARCH
 
 
 def write_all(run: Run, log_dir: Path) -> int:
@@ -74,9 +76,10 @@ def write_summary(study: Study, folder: Path) -> None:
 
 
 def origin(study: Study) -> dict[str, str]:
-    """Machine, clock and run: what a figure needs when it is seen alone."""
+    """Machine, clock and run: what a figure needs when it is seen alone; and the network when it is not the study's."""
     clocks = ", ".join(sorted({row.clock for row in study.run.rows}))
-    return {"device": study.device, "clock": clocks, "run": study.run.run_id}
+    network = [] if study.run.arch == ARCH else [network_label(study.run.arch)]
+    return {"device": " · ".join([*network, study.device]), "clock": clocks, "run": study.run.run_id}
 
 
 def _judged(run: Run) -> Study:
@@ -89,7 +92,7 @@ def print_answer(study: Study, paths: Iterable[Path]) -> None:
     """Each approach at its best batch, and where everything was written."""
     console, language = plain_console(), Language("en")
     best = best_per_contender(study)
-    table = Table(title=escape(f"{study.device}: each approach at its best batch"), title_justify="left")
+    table = Table(title=escape(f"{origin(study)['device']}: each approach at its best batch"), title_justify="left")
     for name in ("px", "approach", "batch", "images/s", "ms/image", "speedup"):
         table.add_column(name, justify="left" if name == "approach" else "right")
     for line in best:

@@ -92,6 +92,7 @@ def _difference(a: Cell, b: Cell, machines: tuple[str, str]) -> str:
             return f"{cell.status} in {name}: {cell.reason}"
     first, second = a.rows[-1], b.rows[-1]
     pairs = {
+        "network": (first.arch, second.arch),
         "machine": (machines[0] or first.device, machines[1] or second.device),
         "clock": (first.clock, second.clock),
         "weights": (first.weights_sha256 or "", second.weights_sha256 or ""),

@@ -9,11 +9,12 @@ from typing import Any
 from analysis import effects, findings, stats
 from analysis.cells import BASELINE
 from analysis.load_facts import hardware_facts
-from analysis.names import backend_label, label_of
+from analysis.names import backend_label, label_of, network_label
 from analysis.saturation import TOLERANCE
 from analysis.scaling_facts import scaling_facts
 from analysis.study import Study
 
+NAMED_CLASSES = 10  # in the text of a report
 AUDIT = ("noise_floor_percent", "null_job_ms", "parent_cpu_percent")
 LOUD_PERCENT = 5.0  # a noise floor above this is said in the answer itself
 LOAD_COLUMNS = (
@@ -39,6 +40,7 @@ def gather_facts(study: Study, figures: Sequence[str]) -> dict[str, Any]:
     audit = _audit(study)
     return {
         "run": _run(study),
+        "network": _network(study),
         "plan": _plan(study),
         "method": _method(study),
         "versions": _versions(study),
@@ -97,6 +99,24 @@ def _run(study: Study) -> dict[str, Any]:
         "date": min((row.started_at for row in study.run.rows), default="")[:10],
         "superseded": study.run.superseded,
         "stale_weights": list(study.run.stale_weights),
+    }
+
+
+def _network(study: Study) -> dict[str, Any]:
+    """What was timed: its name, and for other data than the built-in images its classes and normalisation."""
+    records = [
+        record for record in study.run.weights.values() if _record(record.get("data")).get("source") != "builtin"
+    ]
+    first = records[0] if records else {}
+    classes, scale = first.get("classes"), _record(first.get("normalization"))
+    names = [str(name) for name in classes] if isinstance(classes, list) else []
+    known = isinstance(scale.get("mean"), list) and isinstance(scale.get("std"), list)
+    return {
+        "label": network_label(study.run.arch),
+        "classes": len(names),
+        "names": names[:NAMED_CLASSES],
+        "mean": scale["mean"] if known else [],
+        "std": scale["std"] if known else [],
     }
 
 

@@ -17,10 +17,10 @@ JOB = {
     "round": "int64",
 }  # fmt: skip
 ROW = {
-    "run_id": "string", "started_at": "string", "device": "string", "clock": "string", "status": "string",
-    "reason": "string", "artifact": "string", "artifact_sha256": "string", "artifact_bytes": "Int64",
-    "weights_sha256": "string", "flops_per_image": "Int64", "build_ms": "float64", "load_ms": "float64",
-    "gpu_memory_mb": "float64", "cpu_memory_mb": "float64", "schema_version": "int64",
+    "run_id": "string", "started_at": "string", "arch": "string", "device": "string", "clock": "string",
+    "status": "string", "reason": "string", "artifact": "string", "artifact_sha256": "string",
+    "artifact_bytes": "Int64", "weights_sha256": "string", "flops_per_image": "Int64", "build_ms": "float64",
+    "load_ms": "float64", "gpu_memory_mb": "float64", "cpu_memory_mb": "float64", "schema_version": "int64",
 }  # fmt: skip
 PARITY = {
     "images": "Int64", "max_abs": "float64", "rel_l2": "float64", "top1_agreement": "float64", "accuracy": "float64",

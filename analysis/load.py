@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import yaml
 
-from harness.schema import Job, Row, SchemaError
+from harness.schema import ARCH, Job, Row, SchemaError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ class Run:
     """One run as read from `results/<run-id>/`.
 
     `rows` holds the latest row of each job; `superseded` counts the older ones left out. `weights` maps an image size
-    to its training record (weights/best_resnet18_<size>.json), only where that file describes the weights timed here;
+    to its training record (weights/best_<arch>_<size>.json), only where that file describes the weights timed here;
     `stale_weights` lists the sizes whose record describes other weights. `ceilings` is what the machine was seen to do
     at best, `models` the work of one image by image size; both are empty for older runs.
     """
@@ -48,6 +48,11 @@ class Run:
     models: dict[str, Any] = field(default_factory=dict)
     weights: dict[int, dict[str, Any]] = field(default_factory=dict)
     stale_weights: tuple[int, ...] = ()
+
+    @property
+    def arch(self) -> str:
+        """The network that was timed, as torchvision names it."""
+        return self.rows[0].arch if self.rows else ARCH
 
 
 def rows_file(folder: Path) -> Path | None:
@@ -95,6 +100,8 @@ def load_run(results_dir: Path, run_id: str | None = None, weights_dir: Path | N
         for row in read_rows(path):
             latest[row.job] = row  # a repeated key keeps its place and takes the later row
             count += 1
+    if len(archs := sorted({row.arch for row in latest.values()})) > 1:
+        raise InputError(f"{path}: rows of several networks ({', '.join(archs)}); keep those of one network in a run")
     weights, stale = _weights(weights_dir, list(latest.values()))
     return Run(
         run_id=run_id,
@@ -185,7 +192,7 @@ def _weights(folder: Path | None, rows: list[Row]) -> tuple[dict[int, dict[str, 
         timed.setdefault(row.job.image_size, set()).update({row.weights_sha256} if row.weights_sha256 else ())
     records, stale = {}, []
     for size in sorted(timed):
-        record = _mapping(folder / f"best_resnet18_{size}.json") if folder else {}
+        record = _mapping(folder / f"best_{rows[0].arch}_{size}.json") if folder else {}
         if not record:
             continue
         if timed[size] and record.get("sha256") and record["sha256"] not in timed[size]:

@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
+NETWORKS = {  # torchvision's name, as a pattern -> the name in its paper
+    r"resnet(\d+)": r"ResNet-\1",
+    r"wide_resnet(\d+)_2": r"Wide ResNet-\1-2",
+    r"resnext(\d+)_(\w+)": r"ResNeXt-\1 \2",
+    r"mobilenet_v2": "MobileNetV2",
+    r"mobilenet_v3_small": "MobileNetV3-Small",
+    r"mobilenet_v3_large": "MobileNetV3-Large",
+    r"efficientnet_b(\d)": r"EfficientNet-B\1",
+    r"convnext_tiny": "ConvNeXt-Tiny",
+    r"convnext_small": "ConvNeXt-Small",
+    r"convnext_base": "ConvNeXt-Base",
+    r"convnext_large": "ConvNeXt-Large",
+    r"vit_b_(\d+)": r"ViT-B/\1",
+    r"vit_l_(\d+)": r"ViT-L/\1",
+    r"vit_h_(\d+)": r"ViT-H/\1",
+    r"densenet(\d+)": r"DenseNet-\1",
+    r"vgg(\d+)": r"VGG-\1",
+}
 BACKENDS = {
     "pytorch": "PyTorch",
     "onnx_runtime": "ONNX Runtime",
@@ -20,6 +40,14 @@ def backend_label(backend: str) -> str:
 def contender_label(backend: str, variant: str, precision: str) -> str:
     """For example `PyTorch eager fp32`; the variant `default` is left out."""
     return " ".join([backend_label(backend), *([] if variant == "default" else [variant]), precision])
+
+
+def network_label(arch: str) -> str:
+    """Display name of a network by torchvision's name for it; an unknown one keeps that name."""
+    for pattern, label in NETWORKS.items():
+        if match := re.fullmatch(pattern, arch):
+            return match.expand(label)
+    return arch
 
 
 def split_contender(contender: str) -> tuple[str, str, str]:

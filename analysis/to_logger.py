@@ -53,7 +53,7 @@ def log_study(study: Study, make: Callable[[str], Any]) -> int:
 def _chosen(study: Study, lines: pd.DataFrame) -> dict[str, str]:
     first = lines.iloc[0]
     names = {name: str(first[name]) for name in ("backend", "variant", "precision", "clock")}
-    return {**names, "device": study.device, "run": study.run.run_id}
+    return {**names, "arch": study.run.arch, "device": study.device, "run": study.run.run_id}
 
 
 def _steps(lines: pd.DataFrame) -> Iterator[tuple[int, dict[str, float]]]:

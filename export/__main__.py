@@ -35,7 +35,11 @@ class Options:
         to: Artefacts to make: reference (a seeded batch with PyTorch's fp32 logits), onnx (fp32), fp16 (half
             precision ONNX, for GPUs), int8 (quantised ONNX), engine (TensorRT engines from ONNX), torch_trt (modules
             compiled by Torch-TensorRT). All but reference make the ONNX files they need too; the last two need a GPU.
-        weights: A state_dict (.pth) of your own, with its .json beside it, instead of those in --weights_dir.
+        weights: A state_dict of your own (.pth, or a Lightning checkpoint), instead of those in --weights_dir. A .json
+            beside it may say arch, image_size, classes, normalization and accuracy. It is kept in --weights_dir under
+            the name that training would give it, where harness and analysis find it.
+        arch: The network, as torchvision names it. Default: resnet18, or with --weights what its .json or its layers
+            say.
         weights_dir: Folder with training's weights; artefacts go to its onnx/ and reference/.
         reference_images: Validation images in the reference and in every parity check (a number of images).
         int8_style: cpu fuses best in ONNX Runtime and OpenVINO on a CPU; tensorrt is what TensorRT accepts and goes to
@@ -52,6 +56,7 @@ class Options:
     image_size: int | list[int] | None = None
     to: Target | list[Target] = field(default_factory=lambda: ["reference", "onnx", "int8"])
     weights: Path | None = None
+    arch: str | None = None
     weights_dir: Path = Path("weights")
     reference_images: int = 128
     int8_style: Literal["cpu", "tensorrt"] = "cpu"
@@ -127,18 +132,25 @@ def _export(options: Options) -> int:
     from rich.console import Console  # noqa: PLC0415
 
     from export.builder import Builder, find_interpreter  # noqa: PLC0415
+    from export.own_weights import adopt  # noqa: PLC0415
     from export.pipeline import CheckFailedError, Settings, WeightsExport  # noqa: PLC0415
     from export.source import find_weights, read_source  # noqa: PLC0415
     from export.to_engine import export_target  # noqa: PLC0415
+    from training.network import ARCH  # noqa: PLC0415
 
     wanted = [options.image_size] if isinstance(options.image_size, int) else options.image_size
     targets = [options.to] if isinstance(options.to, str) else options.to
-    paths = [options.weights] if options.weights else find_weights(options.weights_dir, wanted)
+    if options.weights:
+        paths, notes = adopt(options.weights, wanted, options.arch, options.weights_dir, may_replace=options.force)
+    else:
+        paths, notes = find_weights(options.weights_dir, options.arch or ARCH, wanted), []
     settings = Settings(options.weights_dir, options.reference_images, options.int8_style, options.force)
     console, engine, status = Console(), make_engine_settings(options), 0
+    for note in notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     with Builder(find_interpreter(options.engine_python), options.weights_dir / "engines" / "builder.log") as builder:
         for path in paths:
-            source = read_source(path, wanted if options.weights else None)
+            source = read_source(path)
             if not source.samples.labelled:
                 beside = f"{path}: no samples/{path.stem}.npz beside it"
                 line = f"{beside}: synthetic images are used, accuracy cannot be told"

@@ -44,7 +44,10 @@ class Artifact:
         return self.path(weights_dir).with_suffix(".json")
 
 
-def image_sizes(names: list[str]) -> dict[int, str]:
-    """Image size in px -> weights file name, ascending, of those `names` that training writes."""
+def image_sizes(names: list[str]) -> dict[str, dict[int, str]]:
+    """Network -> image size in px -> weights file name, ascending, of those `names` that training writes."""
     matches = [match for name in names if (match := WEIGHTS_NAME.fullmatch(name))]
-    return {int(match["size"]): match[0] for match in sorted(matches, key=lambda match: int(match["size"]))}
+    found: dict[str, dict[int, str]] = {}
+    for match in sorted(matches, key=lambda match: (match["arch"], int(match["size"]))):
+        found.setdefault(match["arch"], {})[int(match["size"])] = match[0]
+    return found

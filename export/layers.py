@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import operator
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.ops import stochastic_depth
 
 VIEWS = (nn.Identity, nn.Dropout, nn.Flatten)  # at inference they move nothing
 POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
-VIEW_CALLS = (torch.flatten, "flatten", "view", "reshape")
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.SiLU, nn.GELU, nn.Sigmoid)
+VIEW_CALLS = (
+    *(torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.chunk, operator.getitem, stochastic_depth),
+    *("flatten", "view", "reshape", "permute", "transpose", "contiguous", "chunk", "expand", "squeeze", "unsqueeze"),
+    *(functional.dropout, torch.cat),  # its parts are written where they belong
+)
 ADD_CALLS = (operator.add, operator.iadd, torch.add, "add", "add_")
-ACTIVATION_CALLS = (torch.relu, nn.functional.relu, "relu", "relu_")
+MULTIPLY_CALLS = (operator.mul, operator.imul, torch.mul, "mul", "mul_")
+ACTIVATION_CALLS = (
+    *(torch.relu, functional.relu, functional.relu6, functional.hardswish, functional.silu, functional.gelu),
+    *("relu", "relu_"),
+)
 
 
 @dataclass
@@ -39,13 +51,24 @@ class Layer:
 def list_layers(network: nn.Module, image_size: int) -> list[Layer]:
     """Layers of the fully fused network for one (3, image_size, image_size) image, in the order they run.
 
-    Batch norm, activation and addition belong to the layer before them when nobody else reads its output; pooling and
-    anything unknown is a layer of its own. Works for networks that torch.fx can trace.
+    Batch norm, activation, addition and scaling belong to the layer before them when nobody else reads its output;
+    pooling, layer norm and anything unknown is a layer of its own, attention one layer with its projections. Works for
+    networks that torch.fx can trace, which all of torchvision's classifiers are.
     """
     traced = fx.symbolic_trace(network.eval())
     with torch.no_grad():
-        ShapeProp(traced).propagate(torch.zeros(1, 3, image_size, image_size))
+        _ShapesAndFlops(traced).propagate(torch.zeros(1, 3, image_size, image_size))
     return _Fusion(traced).layers
+
+
+class _ShapesAndFlops(ShapeProp):
+    """Runs the network once and notes each node's shape and what torch counts in it."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        with FlopCounterMode(display=False) as counter:
+            result = super().run_node(n)
+        n.meta["flops"] = counter.get_total_flops()
+        return result
 
 
 class _Fusion:
@@ -54,31 +77,43 @@ class _Fusion:
         self._modules = dict(traced.named_modules())
         self._owner: dict[fx.Node, int] = {}  # node -> position of the layer that writes its value
         for node in traced.graph.nodes:
-            if node.op in ("call_module", "call_function", "call_method"):
+            if node.op in ("call_module", "call_function", "call_method") and _elements(node):
                 self._place(node)
 
     def _place(self, node: fx.Node) -> None:
         target: Any = self._modules[str(node.target)] if node.op == "call_module" else node.target
         sources = [source for source in node.all_input_nodes if _elements(source)]
         if isinstance(target, VIEWS) or target in VIEW_CALLS:
-            if sources[0] in self._owner:
-                self._owner[node] = self._owner[sources[0]]
+            owners = [self._owner[source] for source in sources if source in self._owner and _readers(source) == 1]
+            if owners and len(owners) == len(sources):
+                self._owner[node] = max(owners)
         elif isinstance(target, nn.Conv2d | nn.Linear) or not self._fuse(node, target, sources):
             self.layers.append(_make_layer(node, target, sources))
             self._owner[node] = len(self.layers) - 1
 
     def _fuse(self, node: fx.Node, target: Any, sources: list[fx.Node]) -> bool:
-        """Give an element-wise node to the latest layer before it that only this node reads."""
-        if not (isinstance(target, nn.BatchNorm2d | nn.ReLU) or target in (*ADD_CALLS, *ACTIVATION_CALLS)):
+        """Give an element-wise node to the latest layer before it that only this node reads.
+
+        A layer whose output is spread over a larger one, as the scales of squeeze-and-excitation are, does not take it.
+        """
+        elementwise = (*ADD_CALLS, *MULTIPLY_CALLS, *ACTIVATION_CALLS)
+        if not (isinstance(target, (nn.BatchNorm2d, *ACTIVATIONS)) or target in elementwise):
             return False
-        candidates = [source for source in sources if source in self._owner and len(source.users) == 1]
+        candidates = [
+            source
+            for source in sources
+            if source in self._owner and _readers(source) == 1 and _elements(source) == _elements(node)
+        ]
         if not candidates:
             return False
         source = max(candidates, key=lambda candidate: self._owner[candidate])
         layer = self.layers[self._owner[source]]
-        if target in ADD_CALLS:
-            layer.extra_input_elements += sum(_elements(other) for other in sources if other is not source)
-        elif isinstance(target, nn.BatchNorm2d) and getattr(self._before(source), "bias", True) is None:
+        for other in (each for each in sources if each is not source):
+            if other.op == "get_attr":
+                layer.weight_elements += _elements(other)
+            else:
+                layer.extra_input_elements += _elements(other)
+        if isinstance(target, nn.BatchNorm2d) and getattr(self._before(source), "bias", True) is None:
             layer.weight_elements += target.num_features
         self._owner[node] = self._owner[source]
         return True
@@ -89,9 +124,10 @@ class _Fusion:
 
 def _make_layer(node: fx.Node, target: Any, sources: list[fx.Node]) -> Layer:
     weights = sum(p.numel() for p in target.parameters()) if isinstance(target, nn.Module) else 0
+    weights += sum(_elements(source) for source in sources if source.op == "get_attr")
     output = _elements(node)
-    inputs = sum(map(_elements, sources))
-    kind, flops = "other", 0
+    inputs = sum(_elements(source) for source in sources if source.op != "get_attr")
+    kind, flops = "other", int(node.meta["flops"])
     if isinstance(target, nn.Conv2d):
         kind, flops = "conv", 2 * output * target.weight[0].numel()
         for kernel, stride in zip(target.kernel_size, target.stride, strict=True):
@@ -100,10 +136,21 @@ def _make_layer(node: fx.Node, target: Any, sources: list[fx.Node]) -> Layer:
         kind, flops = "linear", 2 * output * target.in_features
     elif isinstance(target, POOLS):
         kind = "pool"
+    elif flops:
+        kind = "attention"
     name = str(node.target) if isinstance(target, nn.Module) else node.name
     return Layer(name, kind, flops, inputs, output, weights)
 
 
+def _readers(node: fx.Node) -> int:
+    return sum(1 for user in node.users if _elements(user))
+
+
 def _elements(node: fx.Node) -> int:
-    shape: Callable[[], int] | None = getattr(getattr(node.meta.get("tensor_meta"), "shape", None), "numel", None)
-    return int(shape()) if shape else 0
+    """Numbers in a node's value: of one tensor or of several; 0 for what is no tensor."""
+    meta = node.meta.get("tensor_meta")
+    if isinstance(meta, fx.passes.shape_prop.TensorMetadata):
+        return math.prod(meta.shape)
+    if isinstance(meta, tuple | list):
+        return sum(math.prod(each.shape) for each in meta if hasattr(each, "shape"))
+    return 0

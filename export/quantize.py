@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from export.samples import limit_batch
 from export.to_onnx import INPUT_NAME, quiet_libraries
 from export.to_opset17 import write_opset17
 
@@ -24,8 +25,9 @@ class _Reader:
     """Feeds calibration batches to ONNX Runtime (its CalibrationDataReader protocol)."""
 
     def __init__(self, images: NDArray[np.float32]) -> None:
-        starts = range(0, len(images), CALIBRATION_BATCH)
-        self._batches: Iterator[NDArray[np.float32]] = (images[start : start + CALIBRATION_BATCH] for start in starts)
+        size = limit_batch(CALIBRATION_BATCH, images.shape[-1])
+        starts = range(0, len(images), size)
+        self._batches: Iterator[NDArray[np.float32]] = (images[start : start + size] for start in starts)
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         batch = next(self._batches, None)

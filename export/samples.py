@@ -13,6 +13,7 @@ from export.files import BadInputError, sha256_of
 
 Images = NDArray[np.uint8]
 SYNTHETIC_SEED = 0
+PIXELS = 128 * 512**2  # of one channel that a set of synthetic images may hold: 128 images up to 512 px, 8 at 2048
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ def normalise(images: Images, mean: list[float], std: list[float]) -> NDArray[np
     return normalised
 
 
+def limit_batch(batch_size: int, image_size: int) -> int:
+    """`batch_size` up to 512 px, fewer images above, so that a batch keeps its number of pixels; at least 1."""
+    return max(1, min(batch_size, batch_size * 512**2 // image_size**2))
+
+
 def smooth_noise(count: int, image_size: int, seed: int) -> Images:
     """Seeded low-frequency noise, (count, 3, image_size, image_size): an 8 x 8 random grid, interpolated linearly.
 
@@ -47,11 +53,16 @@ def smooth_noise(count: int, image_size: int, seed: int) -> Images:
     weight = np.zeros((image_size, 8))
     weight[np.arange(image_size), low] = 1 - (position - low)
     weight[np.arange(image_size), low + 1] = position - low
-    return (weight @ grid @ weight.T).round().astype(np.uint8)
+    images = np.empty((count, 3, image_size, image_size), np.uint8)
+    for image, cells in zip(images, grid, strict=True):  # one at a time: in double precision all would not fit
+        image[:] = (weight @ cells @ weight.T).round()
+    return images
 
 
-def synthetic_samples(image_size: int, images: int = 128, calibration_images: int = 64) -> Samples:
-    """Samples for weights that came without any; all labels are 0 and mean nothing."""
+def synthetic_samples(image_size: int) -> Samples:
+    """128 images for checks and 64 for calibration, fewer above 512 px; all labels are 0 and mean nothing."""
+    images = min(128, PIXELS // image_size**2)
+    calibration_images = images // 2
     noise = smooth_noise(images + calibration_images, image_size, SYNTHETIC_SEED)
     return Samples(noise[:images], np.zeros(images, np.int64), noise[images:], labelled=False, sha256=None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,7 +12,7 @@ from export.artifacts import image_sizes
 from export.files import BadInputError
 from export.samples import Samples, check_samples, synthetic_samples
 from training.checkpoint import load_samples, load_weights, samples_path
-from training.network import build_network
+from training.network import build_network, check_arch, network_arguments
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Source:
     weights: Path
     sha256: str
     arch: str
+    arch_arguments: dict[str, Any]
     image_size: int
     classes: list[str]
     mean: list[float]
@@ -29,16 +31,20 @@ class Source:
     samples: Samples
 
 
-def find_weights(weights_dir: Path, wanted: list[int] | None) -> list[Path]:
-    """Weights files in `weights_dir`, ascending by image size: all, or those of the `wanted` sizes in px.
+def find_weights(weights_dir: Path, arch: str, wanted: list[int] | None) -> list[Path]:
+    """Weights files of a network in `weights_dir`, ascending by image size: all, or those of the `wanted` sizes in px.
 
     Raises BadInputError when there are none, or not of a wanted size.
     """
+    check_arch(arch, "--arch")
     if not weights_dir.is_dir():
         raise BadInputError(f"--weights_dir: {weights_dir} is no folder; train first (`make train`)")
-    found = image_sizes([path.name for path in weights_dir.iterdir()])
-    if not found:
+    networks = image_sizes([path.name for path in weights_dir.iterdir()])
+    if not networks:
         raise BadInputError(f"--weights_dir: no best_<arch>_<size>.pth in {weights_dir}; train first (`make train`)")
+    if arch not in networks:
+        raise BadInputError(f"--arch: no weights of {arch} in {weights_dir}; there are: {', '.join(networks)}")
+    found = networks[arch]
     for size in wanted or []:
         if size not in found:
             sizes = ", ".join(map(str, found))
@@ -46,22 +52,19 @@ def find_weights(weights_dir: Path, wanted: list[int] | None) -> list[Path]:
     return [weights_dir / name for size, name in found.items() if wanted is None or size in wanted]
 
 
-def read_source(weights: Path, wanted: list[int] | None = None) -> Source:
+def read_source(weights: Path) -> Source:
     """Load and check weights and samples; synthetic samples when there are none.
 
-    Raises BadInputError, or training's TrainingError, when a file is missing, damaged, unsafe or contradicts another,
-    and when the weights are for none of the `wanted` image sizes in px (None: any size will do).
+    Raises BadInputError, or training's TrainingError, when a file is missing, damaged, unsafe or contradicts another.
     """
     state_dict, about = load_weights(weights)
     size = about.image_size
-    if wanted is not None and set(wanted) != {size}:
-        raise BadInputError(f"--image_size: {weights} is for {size} px; leave the flag out, or give {size}")
     mean, std = (about.normalization.get(name) for name in ("mean", "std"))
     if not _three_numbers(mean) or not _three_numbers(std) or min(std or [0]) <= 0:
         raise BadInputError(
             f"{weights.with_suffix('.json')}: normalization needs three numbers each for mean and std, std above 0"
         )
-    network = build_network(about.num_classes)
+    network = build_network(about.num_classes, arch=about.arch, image_size=size)
     network.load_state_dict(state_dict)
     file = samples_path(weights)
     samples = check_samples(file, load_samples(weights), size, about.num_classes) if file.exists() else None
@@ -69,6 +72,7 @@ def read_source(weights: Path, wanted: list[int] | None = None) -> Source:
         weights=weights,
         sha256=about.sha256,
         arch=about.arch,
+        arch_arguments=network_arguments(about.arch, size),
         image_size=size,
         classes=about.classes,
         mean=mean or [],

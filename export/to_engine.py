@@ -76,6 +76,7 @@ def export_torch_trt(export: WeightsExport, builder: Builder, settings: EngineSe
             request = {
                 "weights": str(source.weights.resolve()),
                 "arch": source.arch,
+                "arch_arguments": source.arch_arguments,
                 "num_classes": len(source.classes),
                 "image_size": source.image_size,
                 "precision": precision,

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.files import CheckFailedError
+from export.samples import limit_batch
 
 if TYPE_CHECKING:  # heavy: imported where used
     import onnx
@@ -92,7 +93,8 @@ def run_onnx(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its errors are raised, too
-    edges = np.cumsum([0, *FIRST_BATCHES, *[BATCH] * (len(images) // BATCH + 1)])
+    batch = limit_batch(BATCH, images.shape[-1])
+    edges = np.cumsum([0, *FIRST_BATCHES, *[batch] * (len(images) // batch + 1)])
     batches = [images[start:stop] for start, stop in itertools.pairwise(edges) if start < len(images)]
     try:
         onnx.checker.check_model(path, full_check=True)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from export.files import replacing
-from export.samples import Images, normalise
+from export.samples import Images, limit_batch, normalise
 
 BATCH = 16
 
@@ -31,10 +31,11 @@ def reference_logits(
 ) -> NDArray[np.float32]:
     """Logits (n, classes) of uint8 `images` (n, 3, size, size): PyTorch eager on the CPU in IEEE fp32, thus no TF32."""
     network.eval()
+    batch = limit_batch(BATCH, images.shape[-1])
     with torch.inference_mode():
         batches = [
-            network(torch.from_numpy(normalise(images[start : start + BATCH], mean, std)))
-            for start in range(0, len(images), BATCH)
+            network(torch.from_numpy(normalise(images[start : start + batch], mean, std)))
+            for start in range(0, len(images), batch)
         ]
     return torch.cat(batches).numpy()
 

@@ -57,6 +57,7 @@ def build(
     *,
     weights: str,
     arch: str,
+    arch_arguments: dict[str, Any],
     num_classes: int,
     image_size: int,
     out: str,
@@ -70,7 +71,7 @@ def build(
     torch_trt = importlib.import_module("torch_tensorrt")
     version = read_version(torch_trt.__version__)
     arguments = compile_arguments(version, frontend, precision, optimization_level)
-    network = torchvision.models.get_model(arch, weights=None, num_classes=num_classes)
+    network = torchvision.models.get_model(arch, weights=None, num_classes=num_classes, **arch_arguments)
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     network = network.eval().to(DEVICE, DTYPES[precision])
     shapes = [(batch, 3, image_size, image_size) for batch in profiles[0]]

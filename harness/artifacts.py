@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.schema import ARCH
+
 
 class ArtifactError(ValueError):
     """A weights or export file that is missing or not what its manifest says. One line, with the mend."""
@@ -52,36 +54,44 @@ class Model:
 
 
 def find_models(
-    weights_dir: Path, image_sizes: list[int], gpu: str = "", tensorrt: dict[str, str] | None = None
+    weights_dir: Path,
+    image_sizes: list[int],
+    arch: str = ARCH,
+    gpu: str = "",
+    tensorrt: dict[str, str] | None = None,
 ) -> dict[int, Model]:
-    """Models by image size; all that are found when `image_sizes` is empty. Files are verified.
+    """Models of the network `arch` by image size; all that are found when `image_sizes` is empty. Files are verified.
 
     Engines are those that were built for `gpu`, by the TensorRT version (`tensorrt`) that each backend runs.
     Raises ArtifactError naming the first thing that is missing or changed, and the command that makes it.
     """
-    weights = {a.manifest["image_size"]: a for a in read_manifests(weights_dir, "best_*.json") if _is_current(a)}
-    if not weights:
+    current = [artifact for artifact in read_manifests(weights_dir, "best_*.json") if _is_current(artifact)]
+    if not current:
         raise ArtifactError(f"--weights_dir {weights_dir}: no trained weights there; run `make train export` first")
-    references = {a.manifest["image_size"]: a for a in read_manifests(weights_dir / "reference", "*.json")}
-    exported = list(read_manifests(weights_dir / "onnx", "*.json"))
+    weights = {a.manifest["image_size"]: a for a in current if is_of(a, arch)}
+    if not weights:
+        known = ", ".join(sorted({artifact.manifest.get("arch", ARCH) for artifact in current}))
+        raise ArtifactError(f"--arch {arch}: no weights of it in {weights_dir}, which has {known}; {_train(arch)}")
+    exports = [a for folder in ("reference", "onnx") for a in read_manifests(weights_dir / folder, "*.json")]
+    exports = [artifact for artifact in exports if is_of(artifact, arch)]
+    references = {a.manifest["image_size"]: a for a in exports if a.path.parent.name == "reference"}
+    exported = [artifact for artifact in exports if artifact.path.parent.name == "onnx"]
     built = read_manifests(weights_dir / "engines", "*/*.json") if tensorrt else []
+    built = [artifact for artifact in built if is_of(artifact, arch)]
     built = [artifact for artifact in built if artifact.manifest.get("gpu") == gpu]
     models = {}
     for size in image_sizes or sorted(set(weights) & set(references)):
         if size not in weights:
             known = ", ".join(map(str, sorted(weights)))
-            raise ArtifactError(
-                f"--image_sizes {size}: no weights for it (there are {known}); "
-                f"run `python -m training fit --data.image_size {size}`"
-            )
+            raise ArtifactError(f"--image_sizes {size}: no weights for it (there are {known}); {_train(arch, size)}")
         if size not in references:
-            raise ArtifactError(f"--image_sizes {size}: not exported; run `python -m export --image_size {size}`")
+            raise ArtifactError(f"--image_sizes {size}: not exported; {_export(arch, size)}")
         mine = {name_export(a): a for a in exported if a.manifest["image_size"] == size}
         engines = {name: find_engines(built, size, version) for name, version in (tensorrt or {}).items()}
         models[size] = Model(size, weights[size], references[size], mine, engines)
         check_model(models[size])
     if not models:
-        raise ArtifactError(f"--weights_dir {weights_dir}: nothing is exported; run `python -m export`")
+        raise ArtifactError(f"--weights_dir {weights_dir}: nothing is exported; {_export(arch)}")
     return models
 
 
@@ -104,10 +114,11 @@ def name_engine(artifact: Artifact) -> str:
 
 def check_model(model: Model) -> None:
     """Every file is whole, and every export was made from these very weights. Raises ArtifactError."""
-    model.weights.verify(f"train again with `python -m training fit --data.image_size {model.image_size}`")
+    arch = model.weights.manifest.get("arch", ARCH)
+    model.weights.verify(f"train again: {_train(arch, model.image_size)}")
     for artifact in model.artifacts[1:]:
         target = {"tensorrt_engine": " --to engine", None: ""}.get(artifact.manifest.get("runtime"), " --to torch_trt")
-        export = f"run `python -m export --image_size {model.image_size}{target}`"
+        export = _export(arch, model.image_size, target)
         if artifact.manifest["weights_sha256"] != model.weights.sha256:
             raise ArtifactError(f"{artifact.path} was made from other weights than {model.weights.path}: {export}")
         artifact.verify(export)
@@ -132,6 +143,20 @@ def _artifact_path(manifest_path: Path, manifest: dict[str, Any]) -> Path:
     if Path(name).name != name:
         raise ArtifactError(f"{manifest_path}: artifact {name!r} must be a file name in the same folder")
     return manifest_path.with_name(name)
+
+
+def is_of(artifact: Artifact, arch: str) -> bool:
+    """Whether a file belongs to this network."""
+    return artifact.manifest.get("arch", ARCH) == arch
+
+
+def _train(arch: str, size: int | str = "S") -> str:
+    return f"run `python -m training fit{'' if arch == ARCH else f' --model.arch {arch}'} --data.image_size {size}`"
+
+
+def _export(arch: str, size: int | None = None, target: str = "") -> str:
+    flags = ("" if arch == ARCH else f" --arch {arch}") + (f" --image_size {size}" if size else "")
+    return f"run `python -m export{flags}{target}`"
 
 
 def _is_current(artifact: Artifact) -> bool:

@@ -67,7 +67,7 @@ class Device:
         """Whether this machine has these very files, here or from an earlier `receive`."""
         if image_size not in self.models:
             for folder in (self.weights_dir, self._path / "weights"):
-                model = find_same(folder, image_size, checksums)
+                model = find_same(folder, image_size, self.config.arch, checksums)
                 if model is not None:
                     self.models[image_size] = model
                     break

@@ -12,7 +12,7 @@ from harness.backends import family
 from harness.backends.base import Spec
 from harness.config import BenchConfig
 from harness.measure import StopRule
-from harness.schema import AGAIN, SCHEMA_VERSION, Job
+from harness.schema import AGAIN, ARCH, SCHEMA_VERSION, Job
 
 
 def find_artifact(job: Job, model: Model) -> Artifact | None:
@@ -38,6 +38,7 @@ def describe_job(job: Job, model: Model, machine: dict[str, Any]) -> dict[str, A
     used = find_artifact(job, model) or model.weights
     return {
         "schema_version": SCHEMA_VERSION,
+        "arch": model.weights.manifest.get("arch", ARCH),
         "job": asdict(job),
         "device": machine["device"],
         "clock": "cuda_events" if machine["kind"] == "cuda" else "cpu",
@@ -58,7 +59,8 @@ def make_load_command(job: Job, config: BenchConfig, model: Model, device: str, 
         image_size=job.image_size,
         device=device,
         threads=threads,
-        arch=model.weights.manifest["arch"],
+        arch=model.weights.manifest.get("arch", ARCH),
+        arch_arguments=model.weights.manifest.get("arch_arguments", {}),
         num_classes=model.weights.manifest["num_classes"],
         weights=model.weights.path.resolve(),
         artifact=artifact.path.resolve() if artifact else None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from harness.backends import BACKENDS, family
-from harness.schema import PRECISIONS
+from harness.schema import ARCH, PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class BenchConfig:
         backends: Contenders, each `backend[/variant[/precision]]`, e.g. `pytorch/channels_last/fp32`. Left out parts
             mean the backend's first variant and fp32. `pytorch@old/...` is pytorch under a name of its own, to race
             two environments of one backend.
+        arch: The network to measure, as torchvision names it: its weights are weights/best_<arch>_<size>.pth.
         image_sizes: Square input sides in px. Empty: every size that has been exported.
         batch_sizes: Images per inference. Measured in ascending order; after an out-of-memory, larger ones are skipped.
             Empty: powers of two from 1 to max_batch.
@@ -57,6 +58,7 @@ class BenchConfig:
     """
 
     backends: list[str] = field(default_factory=lambda: ["pytorch", "pytorch/channels_last", "onnx_runtime"])
+    arch: str = ARCH
     image_sizes: list[int] = field(default_factory=list)
     batch_sizes: list[int] = field(default_factory=lambda: [1, 2, 4, 8])
     only: list[str] = field(default_factory=list)
@@ -86,6 +88,7 @@ class BenchConfig:
     environments: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _require(bool(re.fullmatch(r"\w+", self.arch)), "arch", self.arch, "give torchvision's name, e.g. resnet50")
         for name in ("image_sizes", "batch_sizes"):
             for value in getattr(self, name):
                 _require(value >= 1, name, value, "each must be at least 1")

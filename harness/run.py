@@ -58,9 +58,9 @@ def run(request: Request) -> int:
     if request.cluster is None:
         machine = describe_machine(config.device)
         versions = find_tensorrt_versions(config, machine["kind"])
-        models = find_models(request.weights_dir, config.image_sizes, machine["device"], versions)
+        models = find_models(request.weights_dir, config.image_sizes, config.arch, machine["device"], versions)
     else:
-        models = find_models(request.weights_dir, config.image_sizes)
+        models = find_models(request.weights_dir, config.image_sizes, config.arch)
     find_profiled(request.profile, plan_groups(config, list(models)))
     if request.cluster is not None and request.profile:
         raise ValueError("--profile: traces jobs on this machine only; leave --cluster out")

@@ -4,6 +4,7 @@ Standard library only, Python 3.10: workers in other interpreters import it too.
 
 History of the file format (`rows.jsonl`, one JSON object a line):
   1  first version.
+  2  `arch`, the network that was timed; a row of version 1 is one of resnet18.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+ARCH = "resnet18"  # of the study, and of every row of version 1
 AGAIN = "+again"  # ends the variant of a contender measured a second time as a check of the harness itself
 
 STATUSES = (
@@ -127,14 +129,16 @@ class Row:
     parity: Parity | None = None
     executed: dict[str, Any] = field(default_factory=dict)
     flops_per_image: int | None = None
+    arch: str = ARCH
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
         _require(
             self.schema_version == SCHEMA_VERSION,
-            f"schema_version: {self.schema_version!r}; this program reads version {SCHEMA_VERSION}",
+            f"schema_version: {self.schema_version!r}; this program writes version {SCHEMA_VERSION}",
         )
         _require(bool(self.run_id), "run_id: empty")
+        _require(bool(self.arch), "arch: empty")
         _require(self.clock in CLOCKS, f"clock: {self.clock!r} is not one of {', '.join(CLOCKS)}")
         _require(self.status in STATUSES, f"status: {self.status!r} is not one of {', '.join(STATUSES)}")
         _require(self.status == "ok" or bool(self.reason), f"reason: a row with status {self.status} needs one")
@@ -166,10 +170,17 @@ class Row:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Row:
-        """Build a row from `asdict` form. Raises SchemaError: another schema version, unknown or missing fields."""
+        """Build a row from `asdict` form, of this version or an older one.
+
+        Raises SchemaError: another schema version, unknown or missing fields.
+        """
         _require(isinstance(values, dict), "not a JSON object")
+        if values.get("schema_version") == 1 and "arch" not in values:
+            values = {**values, "arch": ARCH, "schema_version": SCHEMA_VERSION}
         version = values.get("schema_version")
-        _require(version == SCHEMA_VERSION, f"schema_version: {version!r}; this program reads version {SCHEMA_VERSION}")
+        _require(
+            version == SCHEMA_VERSION, f"schema_version: {version!r}; this program reads versions 1 to {SCHEMA_VERSION}"
+        )
         unknown = values.keys() - cls.__dataclass_fields__.keys()
         _require(not unknown, f"unknown fields: {', '.join(sorted(unknown))}")
         parity = values.get("parity")

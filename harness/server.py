@@ -12,7 +12,7 @@ from harness.config import BenchConfig
 from harness.environments import find_interpreter
 from harness.interrupt import Interrupt
 from harness.launch import WorkerDied, WorkerProcess, make_environment
-from harness.schema import Job
+from harness.schema import ARCH, Job
 from harness.server_config import ServerConfig
 from harness.server_schema import ServerRow
 from harness.store import RunFolder, utc_now
@@ -61,6 +61,7 @@ class Contender:
             "batch_sizes": check.config.batches,
             "batch_delay_ms": check.settings.batch_delay_ms,
             "limit_ms": check.settings.p99_limit_ms,
+            "arch": self.model.weights.manifest.get("arch", ARCH),
             "weights_sha256": self.model.weights.sha256,
             "artifact_sha256": artifact.sha256,
         }

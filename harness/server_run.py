@@ -26,7 +26,7 @@ def run_server(
     folder = RunFolder(results_dir / name)
     folder.rows_path = folder.path / "server.jsonl"
     machine = describe_machine(config.device)
-    models = find_models(weights_dir, config.image_sizes)
+    models = find_models(weights_dir, config.image_sizes, config.arch)
     threads = config.threads or machine["cpu"]["usable_cores"]
     interrupt = Interrupt()
     lock = ResultsLock(results_dir)

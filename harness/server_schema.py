@@ -2,6 +2,7 @@
 
 History of the file format (one JSON object a line):
   1  first version.
+  2  `arch`, the network that answered; a row of version 1 is one of resnet18.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 
-from harness.schema import STATUSES, SchemaError
+from harness.schema import ARCH, STATUSES, SchemaError
 
-SERVER_SCHEMA_VERSION = 1
+SERVER_SCHEMA_VERSION = 2
 SCENARIOS = ("offline", "server")
 PURPOSES = ("offline", "search", "check")
 FAILED = tuple(status for status in STATUSES if status not in ("ok", "unstable"))
@@ -64,6 +65,7 @@ class ServerRow:
     versions: dict[str, str] = field(default_factory=dict)
     weights_sha256: str | None = None
     artifact_sha256: str | None = None
+    arch: str = ARCH
     schema_version: int = SERVER_SCHEMA_VERSION
 
     def __post_init__(self) -> None:
@@ -106,11 +108,13 @@ class ServerRow:
         """Read one line. Raises SchemaError: not JSON, another schema version, unknown or missing fields."""
         try:
             values = json.loads(line)
+            if values.get("schema_version") == 1 and "arch" not in values:
+                values |= {"arch": ARCH, "schema_version": SERVER_SCHEMA_VERSION}
             unknown = set(values) - {f.name for f in fields(cls)}
             if unknown:
                 raise SchemaError(f"unknown fields: {', '.join(sorted(unknown))}")
             return cls(**values)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise error if isinstance(error, SchemaError) else SchemaError(f"not a row: {error}") from None
 
 

@@ -24,7 +24,8 @@ WORKER_MODULES = [
 # started under the interpreter of the TensorRT environment; torch is there
 BUILDER_MODULES = {"engine_builder": (), "tensorrt_builder": (), "torch_trt_builder": ("torch",)}
 INSIDE_HARNESS = {
-    "schema": (), "clocks": (), "measure": ("clocks",), "parity": ("schema",), "machine": ("nvml",), "artifacts": (),
+    "schema": (), "clocks": (), "measure": ("clocks",), "parity": ("schema",), "machine": ("nvml",),
+    "artifacts": ("schema",),
     "config": ("backends", "schema"), "store": ("schema",), "plan": ("config", "schema"),
     "audit": ("nvml",), "memory": (), "reference": ("parity", "schema"), "time_sheet": (), "launch": (),
     "worker": ("backends", "clocks", "measure", "memory", "parity", "reference", "schema", "serving"),

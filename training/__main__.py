@@ -81,7 +81,7 @@ class TrainingCLI(LightningCLI):
             "--weights_dir",
             type=Path,
             default=Path("weights"),
-            help="Folder for best_resnet18_<size>.pth, its .json and samples/. An older pair is kept as .previous.",
+            help="Folder for best_<arch>_<size>.pth, its .json and samples/. An older pair is kept as .previous.",
         )
         parser.link_arguments("weights_dir", "model.weights_dir")
         parser.add_argument(
@@ -130,7 +130,9 @@ class TrainingCLI(LightningCLI):
         config = self.config[self.config.subcommand]
         self.checkpoint: Checkpoint | None = None
         if config.ckpt_path not in (None, "hpc", "registry"):
-            self.checkpoint = open_checkpoint(config.ckpt_path, LOGS_DIR, run_prefix(config.data.image_size))
+            self.checkpoint = open_checkpoint(
+                config.ckpt_path, LOGS_DIR, run_prefix(config.model.arch, config.data.image_size)
+            )
             config.ckpt_path = str(self.checkpoint.path)
             require(
                 self.config.subcommand != "fit" or self.checkpoint.averaged == (config.ema_decay is not None),
@@ -180,7 +182,8 @@ class TrainingCLI(LightningCLI):
     def _make_logger(self) -> TensorBoardLogger:
         """A new folder; a resumed run goes on in its own, from the step of its checkpoint."""
         resumed = self.checkpoint if self.subcommand == "fit" else None
-        version = resumed.run if resumed and resumed.run else run_name(self.datamodule.image_size, LOGS_DIR)
+        new = run_name(self.model.arch, self.datamodule.image_size, LOGS_DIR)
+        version = resumed.run if resumed and resumed.run else new
         step: Any = resumed.step if resumed and resumed.run else None
         return TensorBoardLogger(LOGS_DIR, name="", version=version, default_hp_metric=False, purge_step=step)
 
@@ -196,14 +199,14 @@ class TrainingCLI(LightningCLI):
             find_learning_rate(self.trainer, self.model, self.datamodule)
 
 
-def run_prefix(image_size: int) -> str:
-    """How the names of this size's (px) run folders begin."""
-    return f"resnet18_{image_size}_"
+def run_prefix(arch: str, image_size: int) -> str:
+    """How the names of the run folders of this network and size (px) begin."""
+    return f"{arch}_{image_size}_"
 
 
-def run_name(image_size: int, logs_dir: Path) -> str:
-    """Folder of a new run under `logs_dir`: size in px and start in UTC, numbered when that second is taken."""
-    name = f"{run_prefix(image_size)}{datetime.now(UTC):%Y%m%d-%H%M%S}"
+def run_name(arch: str, image_size: int, logs_dir: Path) -> str:
+    """Folder of a new run in `logs_dir`: network, size in px and start in UTC, numbered when that second is taken."""
+    name = f"{run_prefix(arch, image_size)}{datetime.now(UTC):%Y%m%d-%H%M%S}"
     names = (name if number == 1 else f"{name}-{number}" for number in itertools.count(1))
     return next(name for name in names if not (logs_dir / name).exists())
 

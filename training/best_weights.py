@@ -19,6 +19,8 @@ from training.callbacks import Throughput
 from training.checkpoint import Metadata, save_weights, weights_path
 from training.classifier import MEAN, STD, Classifier
 from training.errors import TrainingError
+from training.network import network_arguments
+from training.splits import draw_samples
 
 
 class BestWeights(Callback):
@@ -69,8 +71,8 @@ class BestWeights(Callback):
         state_dict = {name.removeprefix(prefix): t for name, t in best["state_dict"].items() if name.startswith(prefix)}
         epoch = int(best["epoch"])
         metadata = describe(pl_module, keeper, epoch, self.val_loss[epoch], fit_s)
-        path = weights_path(pl_module.weights_dir, metadata.image_size)
-        save_weights(path, state_dict, metadata, pl_module.images.draw_samples())
+        path = weights_path(pl_module.weights_dir, metadata.image_size, metadata.arch)
+        save_weights(path, state_dict, metadata, draw_samples(pl_module.images.opened, pl_module.images.seed))
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 log_run(logger, pl_module, metadata, self.throughput.images_per_s)
@@ -107,6 +109,8 @@ def describe(model: Classifier, keeper: ModelCheckpoint, epoch: int, val_loss: f
         device=torch.cuda.get_device_name() if model.device.type == "cuda" else platform.processor() or "cpu",
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={"torch": torch.__version__, "torchvision": torchvision.__version__, "lightning": lightning_version},
+        arch=model.arch,
+        arch_arguments=network_arguments(model.arch, data.image_size),
     )
 
 
@@ -128,7 +132,7 @@ def log_run(logger: TensorBoardLogger, model: Classifier, metadata: Metadata, im
         "seed": metadata.seed,
     }
     outcome = {"accuracy": metadata.accuracy, "val_loss": metadata.val_loss, "step_images_per_s": images_per_s}
-    metrics = {f"best/{name}": value for name, value in outcome.items()}
+    metrics = {f"best/{name}": value for name, value in outcome.items() if value is not None}
     # not by log_hyperparams: its definition of the table's columns would hide those of the benchmark's jobs
     logger.hparams.update(chosen)
     _, start, end = hparams(chosen, metrics)

@@ -1,8 +1,8 @@
 """Weights on disk: a plain state_dict, a JSON file that describes it, and a few sample images.
 
-    weights/best_resnet18_<size>.pth           torchvision.models.resnet18(num_classes=N).load_state_dict(...)
-    weights/best_resnet18_<size>.json          Metadata, with the sha256 of the .pth file
-    weights/samples/best_resnet18_<size>.npz   uint8 images for calibration and for a reference batch
+    weights/best_<arch>_<size>.pth           torchvision.models.get_model(arch, num_classes=N).load_state_dict(...)
+    weights/best_<arch>_<size>.json          Metadata, with the sha256 of the .pth file
+    weights/samples/best_<arch>_<size>.npz   uint8 images for calibration and for a reference batch
 
 `export` reads these and never the data set.
 """
@@ -15,7 +15,7 @@ import io
 import json
 import pickle
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,7 +24,7 @@ import numpy.typing as npt
 import torch
 
 from training.errors import TrainingError
-from training.network import ARCH, check_state_dict
+from training.network import ARCH, check_arch, check_state_dict
 
 FORMAT = 1
 StateDict = dict[str, torch.Tensor]
@@ -36,30 +36,35 @@ class CheckpointError(TrainingError):
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is known of a weights file. `accuracy` in 0..1 on the validation set; `fit_s` in seconds."""
+    """What is known of a weights file. `accuracy` in 0..1 on the validation set; `fit_s` in seconds.
+
+    What nobody knows of weights trained elsewhere is None. `arch_arguments`: what torchvision's builder of `arch` must
+    be told beside the number of classes.
+    """
 
     image_size: int
     num_classes: int
     classes: list[str]
     normalization: dict[str, list[float]]
-    accuracy: float
-    val_loss: float
-    epoch: int
-    seed: int
+    accuracy: float | None
+    val_loss: float | None
+    epoch: int | None
+    seed: int | None
     data: dict[str, Any]
     init_from: str | None
-    fit_s: float
-    device: str
+    fit_s: float | None
+    device: str | None
     created_at: str
     versions: dict[str, str]
     sha256: str = ""
     format: int = FORMAT
     arch: str = ARCH
+    arch_arguments: dict[str, Any] = field(default_factory=dict)
 
 
-def weights_path(weights_dir: Path, image_size: int) -> Path:
-    """Where the best weights for `image_size` (px) stand."""
-    return weights_dir / f"best_{ARCH}_{image_size}.pth"
+def weights_path(weights_dir: Path, image_size: int, arch: str = ARCH) -> Path:
+    """Where the best weights of a network for `image_size` (px) stand."""
+    return weights_dir / f"best_{arch}_{image_size}.pth"
 
 
 def samples_path(path: Path) -> Path:
@@ -67,15 +72,23 @@ def samples_path(path: Path) -> Path:
     return path.parent / "samples" / f"{path.stem}.npz"
 
 
-def save_weights(path: Path, state_dict: StateDict, metadata: Metadata, samples: dict[str, npt.NDArray[Any]]) -> None:
-    """Write the three files. A pair that already stands there is kept as `<stem>.previous.{pth,json}`."""
+def save_weights(
+    path: Path, state_dict: StateDict, metadata: Metadata, samples: dict[str, npt.NDArray[Any]] | None
+) -> None:
+    """Write the three files, without `samples` two. A pair that stands there is kept as `<stem>.previous.{pth,json}`.
+
+    Samples that stand there belong to that pair: without new ones they are removed.
+    """
     samples_path(path).parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}, buffer)
     blob = buffer.getvalue()
     described = asdict(metadata) | {"sha256": hashlib.sha256(blob).hexdigest()}
-    with _atomic(samples_path(path)) as file:
-        np.savez(file, **samples)  # type: ignore[arg-type]
+    if samples is None:
+        samples_path(path).unlink(missing_ok=True)
+    else:
+        with _atomic(samples_path(path)) as file:
+            np.savez(file, **samples)  # type: ignore[arg-type]
     with _atomic(path) as weights_file, _atomic(path.with_suffix(".json")) as json_file:
         weights_file.write(blob)
         json_file.write((json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode())
@@ -127,22 +140,22 @@ def load_metadata(path: Path) -> Metadata:
         raise CheckpointError(f"{file}: no such file; {mend}")
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-        metadata = Metadata(**{field.name: values[field.name] for field in fields(Metadata)})
+        wanted = [each.name for each in fields(Metadata) if each.default_factory is MISSING or each.name in values]
+        metadata = Metadata(**{name: values[name] for name in wanted})
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{file}: not a description of weights ({type(error).__name__}: {error}); {mend}"
         ) from None
-    if metadata.format != FORMAT or metadata.arch != ARCH:
-        raise CheckpointError(
-            f"{file}: format {metadata.format!r} of {metadata.arch!r}; this program reads {FORMAT} of {ARCH!r}; {mend}"
-        )
-    if len(metadata.classes) != metadata.num_classes or not 0.0 <= metadata.accuracy <= 1.0:
+    if metadata.format != FORMAT:
+        raise CheckpointError(f"{file}: format {metadata.format!r}; this program reads {FORMAT}; {mend}")
+    check_arch(metadata.arch, f"{file}: arch")
+    if len(metadata.classes) != metadata.num_classes or not 0.0 <= (metadata.accuracy or 0.0) <= 1.0:
         raise CheckpointError(f"{file}: classes, num_classes or accuracy contradict each other; {mend}")
     return metadata
 
 
 def load_weights(path: Path) -> tuple[StateDict, Metadata]:
-    """Weights and their description, proven to belong together and to fit `build_network(num_classes)`.
+    """Weights and their description, proven to belong together and to fit the network that it names.
 
     Raises:
         CheckpointError: see load_metadata and load_state_dict; also when the sha256 or the network differs.
@@ -155,7 +168,7 @@ def load_weights(path: Path) -> tuple[StateDict, Metadata]:
     if hashlib.sha256(path.read_bytes()).hexdigest() != metadata.sha256:
         raise CheckpointError(f"{path}: sha256 differs from {path.stem}.json; the file is damaged or from another run")
     state_dict = load_state_dict(path)
-    if reason := check_state_dict(state_dict, metadata.num_classes):
+    if reason := check_state_dict(state_dict, metadata.num_classes, metadata.arch, metadata.image_size):
         raise CheckpointError(f"{path}: {reason}; train it again")
     return state_dict, metadata
 

@@ -1,4 +1,4 @@
-"""Classifier: ResNet-18 in training."""
+"""Classifier: a network of torchvision, ResNet-18 unless another is named, in training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.augment import batch_mixing
 from training.checkpoint import CheckpointError, load_state_dict, weights_path
 from training.data import ImageDataModule
 from training.errors import require
-from training.network import build_network, check_state_dict
+from training.network import ARCH, build_network, check_arch, check_state_dict
 from training.order import derive_seed
 from training.schedule import warmup_cosine
 
@@ -25,9 +25,10 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torc
 
 
 class Classifier(LightningModule):
-    """ResNet-18 trained with cross-entropy, warm-up and cosine decay.
+    """An image classifier trained with cross-entropy, warm-up and cosine decay.
 
     Args:
+        arch: torchvision's name of the network, any of its image classifiers, e.g. resnet50 or mobilenet_v3_small.
         optimizer: sgd (Nesterov momentum) or adamw.
         learning_rate: Peak learning rate, reached after the warm-up.
         momentum: Momentum of sgd.
@@ -38,8 +39,8 @@ class Classifier(LightningModule):
         cutmix: Paste a part of another image of the batch into each training image, and share the label out by area.
             With mixup, one of both by chance for each batch.
         pretrained: Start from torchvision's ImageNet weights (downloaded once).
-        init_from: A .pth file to start from, e.g. another size's weights/best_resnet18_224.pth. null: from scratch;
-            for validate and test, null means the best weights of --data.image_size.
+        init_from: A .pth file of the same network to start from, e.g. another size's weights/best_resnet18_224.pth.
+            null: from scratch; for validate and test, null means the best weights of --data.image_size.
         weights_dir: Set by --weights_dir.
         channels_last: Keep images and weights in the channels_last memory format, which convolutions are faster in.
         compile: Train through torch.compile: pays on a GPU when training lasts for minutes, as compiling takes tens of
@@ -52,6 +53,7 @@ class Classifier(LightningModule):
     def __init__(
         self,
         *,
+        arch: str = ARCH,
         optimizer: Literal["sgd", "adamw"] = "sgd",
         learning_rate: float = 0.05,
         momentum: float = 0.9,
@@ -67,6 +69,7 @@ class Classifier(LightningModule):
         compile: bool = False,
     ) -> None:
         super().__init__()
+        check_arch(arch)
         require(learning_rate > 0, f"--model.learning_rate: {learning_rate}; give more than 0, e.g. 0.05")
         require(weight_decay >= 0, f"--model.weight_decay: {weight_decay}; give 0 or more")
         for flag, share in (
@@ -76,6 +79,7 @@ class Classifier(LightningModule):
         ):
             require(0 <= share < 1, f"--model.{flag}: {share}; give 0 or more, and less than 1")
         require(not (pretrained and init_from), "--model.pretrained and --model.init_from exclude each other; drop one")
+        self.arch = arch
         self.optimizer_name, self.learning_rate, self.momentum = optimizer, learning_rate, momentum
         self.weight_decay, self.warmup_fraction, self.label_smoothing = weight_decay, warmup_fraction, label_smoothing
         self.mixup, self.cutmix = mixup, cutmix
@@ -97,13 +101,13 @@ class Classifier(LightningModule):
         num_classes = len(self.images.classes)
         source = self.init_from
         if source is None and stage != "fit":
-            source = weights_path(self.weights_dir, self.images.image_size)
-        self.network = build_network(num_classes, self.pretrained)
+            source = weights_path(self.weights_dir, self.images.image_size, self.arch)
+        self.network = build_network(num_classes, self.pretrained, self.arch, self.images.image_size)
         if source is not None:
             state_dict = load_state_dict(source)
-            if reason := check_state_dict(state_dict, num_classes):
+            if reason := check_state_dict(state_dict, num_classes, self.arch, self.images.image_size):
                 raise CheckpointError(
-                    f"{source}: {reason} (--model.init_from); choose weights trained on the same classes"
+                    f"{source}: {reason} (--model.init_from); choose weights of {self.arch} for the same classes"
                 )
             self.network.load_state_dict(state_dict)
         self.network.to(memory_format=self.memory_format)  # type: ignore[call-overload]

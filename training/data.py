@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import numpy as np
 import torch
 from lightning import LightningDataModule
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
@@ -23,7 +22,7 @@ from training.prefetch import PrefetchedBatches
 from training.ranks import RankBatches, RankIndices
 from training.resident import DecodedImages, ResidentBatches, decode, keep, room_for
 from training.splits import Images, Splits
-from training.workers import fit_workers
+from training.workers import make_loader
 
 SMALLEST_PX = 16
 DECODE_BATCH = 32  # images that a worker decodes at a time for a set that is decoded once
@@ -253,25 +252,4 @@ class ImageDataModule(LightningDataModule):
         return decode(self._loader(split, batch_size=batch_size, persistent_workers=False), room)
 
     def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
-        batch_size = options.pop("batch_size", self.batch_size)
-        workers = fit_workers(self.workers, batch_size * 3 * self.image_size**2)
-        return DataLoader(
-            dataset,
-            batch_size=1 if "batch_sampler" in options else batch_size,  # a sampler of batches makes them itself
-            num_workers=workers,
-            pin_memory=torch.cuda.is_available(),
-            # seeds of the processes: from the global generator, their number would change what training draws next
-            generator=torch.Generator(),
-            **{"persistent_workers": workers > 0, **options},
-        )
-
-    def draw_samples(self, val_count: int = 128, train_count: int = 64) -> dict[str, np.ndarray[Any, Any]]:
-        """Seeded, not augmented: `val_images` uint8 (n, 3, S, S), `val_labels` int64 (n,); `train_...` likewise."""
-        samples = {}
-        for split, dataset, count in (("val", self.opened.val, val_count), ("train", self.opened.train, train_count)):
-            generator = torch.Generator().manual_seed(self.seed)
-            order = torch.randperm(len(dataset), generator=generator)[:count].tolist()  # type: ignore[arg-type]
-            pairs = [dataset[index] for index in order]
-            samples[f"{split}_images"] = torch.stack([image for image, _ in pairs]).numpy()
-            samples[f"{split}_labels"] = np.array([label for _, label in pairs], dtype=np.int64)
-        return samples
+        return make_loader(dataset, self.workers, self.image_size, **{"batch_size": self.batch_size} | options)

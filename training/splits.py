@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import Dataset
@@ -40,3 +42,17 @@ def split_by_class(labels: Sequence[int], val_fraction: float, seed: int) -> tup
         val += order[:held_out]
         train += order[held_out:]
     return sorted(train), sorted(val)
+
+
+def draw_samples(
+    splits: Splits, seed: int, val_count: int = 128, train_count: int = 64
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Seeded, not augmented: `val_images` uint8 (n, 3, S, S), `val_labels` int64 (n,); `train_...` likewise."""
+    samples = {}
+    for split, dataset, count in (("val", splits.val, val_count), ("train", splits.train, train_count)):
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(dataset), generator=generator)[:count].tolist()  # type: ignore[arg-type]
+        pairs = [dataset[index] for index in order]
+        samples[f"{split}_images"] = torch.stack([image for image, _ in pairs]).numpy()
+        samples[f"{split}_labels"] = np.array([label for _, label in pairs], dtype=np.int64)
+    return samples

@@ -9,6 +9,7 @@ import math
 import re
 import sys
 from argparse import ArgumentParser
+from dataclasses import dataclass
 from pathlib import Path
 
 from training.checkpoint import Metadata, load_metadata
@@ -20,51 +21,71 @@ HEADER = (
 )
 
 
-def read_folder(folder: Path) -> dict[int, Metadata]:
-    """What is known of the best weights in `folder`, by image size in px. Raises TrainingError when there are none."""
+@dataclass(frozen=True)
+class Trained:
+    """Weights that were trained here: `accuracy` in 0..1, `fit_s` in seconds."""
+
+    metadata: Metadata
+    accuracy: float
+    fit_s: float
+
+
+def read_folder(folder: Path) -> dict[tuple[str, int], Trained]:
+    """The best weights in `folder`, by network and image size in px.
+
+    Raises TrainingError when there are none, or some were not trained here.
+    """
     files = [path for path in folder.glob("best_*.json") if re.fullmatch(r"best_\w+_\d+", path.stem)]
     require(
         bool(files), f"{folder}: holds no best_<network>_<size>.json; give a --weights_dir of python -m training fit"
     )
-    described = [load_metadata(path.with_suffix(".pth")) for path in files]
-    return {metadata.image_size: metadata for metadata in described}
+    found = {}
+    for path in files:
+        metadata = load_metadata(path.with_suffix(".pth"))
+        if metadata.accuracy is None or metadata.fit_s is None:
+            raise TrainingError(f"{path}: tells no accuracy and time: these weights were not trained here")
+        found[metadata.arch, metadata.image_size] = Trained(metadata, metadata.accuracy, metadata.fit_s)
+    return found
 
 
-def accuracy_gain(base: Metadata, other: Metadata) -> tuple[float, float]:
+def accuracy_gain(base: Trained, other: Trained) -> tuple[float, float]:
     """Accuracy gained over `base` and the half-width of its 95% interval (0..1).
 
     Each accuracy as a share of independent images, so the interval is wide: both saw the same validation images.
     """
-    variance = sum(m.accuracy * (1 - m.accuracy) / m.data["val_images"] for m in (base, other))
+    variance = sum(m.accuracy * (1 - m.accuracy) / m.metadata.data["val_images"] for m in (base, other))
     return other.accuracy - base.accuracy, 1.96 * math.sqrt(variance)
 
 
 def compare(folders: list[Path]) -> list[str]:
-    """A Markdown table: every size of the first folder that another has, each beside the first folder's.
+    """A Markdown table: every network and size of the first folder that another has, each beside the first folder's.
 
     Raises:
         TrainingError: a folder without weights, no size in common, or other validation images.
     """
     base, *others = [read_folder(folder) for folder in folders]
     rows = []
-    for size, reference in sorted(base.items()):
-        compared = [(folder, other[size]) for folder, other in zip(folders[1:], others, strict=True) if size in other]
+    for key, reference in sorted(base.items()):
+        compared = [(folder, held[key]) for folder, held in zip(folders[1:], others, strict=True) if key in held]
         if compared:
             rows.append(describe(folders[0], reference) + " | 1.00 | |")
-        for folder, metadata in compared:
-            same = metadata.data == reference.data and metadata.classes == reference.classes
-            require(same, f"{folder}: {size} px was trained on other data than in {folders[0]}; compare like with like")
-            gain, half = accuracy_gain(reference, metadata)
-            ratio = metadata.fit_s / reference.fit_s
-            rows.append(f"{describe(folder, metadata)} | {ratio:.2f} | {100 * gain:+.1f} ± {100 * half:.1f} points |")
+        for folder, trained in compared:
+            one, other = reference.metadata, trained.metadata
+            same = other.data == one.data and other.classes == one.classes
+            where = f"{folder}: {one.image_size} px"
+            require(same, f"{where} was trained on other data than in {folders[0]}; compare like with like")
+            gain, half = accuracy_gain(reference, trained)
+            ratio = trained.fit_s / reference.fit_s
+            rows.append(f"{describe(folder, trained)} | {ratio:.2f} | {100 * gain:+.1f} ± {100 * half:.1f} points |")
     require(bool(rows), f"{folders[0]}: has no image size in common with the other folders")
     return [*HEADER, *rows]
 
 
-def describe(folder: Path, metadata: Metadata) -> str:
+def describe(folder: Path, trained: Trained) -> str:
     """The left part of a row."""
+    metadata = trained.metadata
     start = Path(metadata.init_from).stem if metadata.init_from else "scratch"
-    outcome = f"{metadata.epoch} | {metadata.fit_s:.0f} | {metadata.accuracy:.1%}"
+    outcome = f"{metadata.epoch} | {trained.fit_s:.0f} | {trained.accuracy:.1%}"
     return f"| {metadata.image_size} | {folder} | {start} | {outcome}"
 
 

@@ -55,7 +55,7 @@ def recommend(
         confirm: A run of recommendation.yaml: does it confirm the answer to the same needs?
         run_id: Folder name of the run under results_dir; the newest run when left out.
         results_dir: Folder of runs.
-        weights_dir: Folder with best_resnet18_<size>.json, for accuracy per image size.
+        weights_dir: Folder with best_<arch>_<size>.json, for accuracy per image size.
     """
     needs = Needs(
         objective=objective,

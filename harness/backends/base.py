@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from harness.schema import ARCH
 
 PROFILED = 5  # inferences in a trace
 
@@ -25,6 +27,7 @@ class UnsupportedJob(Exception):  # noqa: N818 - likewise
 class Spec:
     """What to load. `weights` is a state_dict file; `artifact` the export of this size and precision, if any.
 
+    `arch` is torchvision's name of the network, `arch_arguments` what its builder is told beside `num_classes`.
     `artifact_sha256` is what its manifest says; a library that runs code from the file must compare it first.
     """
 
@@ -38,6 +41,12 @@ class Spec:
     weights: Path
     artifact: Path | None
     artifact_sha256: str | None = None
+    arch_arguments: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def export_flags(self) -> str:
+        """What `python -m export` must be told to make this network's files at this image size."""
+        return f"{'' if self.arch == ARCH else f'--arch {self.arch} '}--image_size {self.image_size}"
 
 
 class Backend(ABC):

@@ -39,7 +39,7 @@ def check_job(spec: Spec, offered: tuple[str, ...], name: str) -> None:
         raise UnsupportedJob(f"{name} offers {', '.join(offered)}")
     if spec.artifact is None:
         target = "engine" if name == "tensorrt_engine" else name
-        flags = f"--image_size {spec.image_size} --to {target} --engine_precisions '[{spec.precision}]'"
+        flags = f"{spec.export_flags} --to {target} --engine_precisions '[{spec.precision}]'"
         raise BackendUnavailable(
             f"nothing built at {spec.precision} and {spec.image_size} px for this GPU and TensorRT version: "
             f"run `python -m export {flags}`"

@@ -36,7 +36,7 @@ class OnnxRuntimeBackend(Backend):
             style = " --int8_style tensorrt" if (spec.variant, spec.precision) == ("tensorrt", "int8") else ""
             raise BackendUnavailable(
                 f"no {spec.precision} ONNX file for {spec.image_size} px: "
-                f"run `python -m export --image_size {spec.image_size} --to '[{to}]'{style}`"
+                f"run `python -m export {spec.export_flags} --to '[{to}]'{style}`"
             )
         self.buffers: Any = None  # ONNX Runtime and the buffers carry no types
         self.session: Any = None

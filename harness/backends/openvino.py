@@ -27,8 +27,7 @@ class OpenVinoBackend(Backend):
             raise UnsupportedJob(f"openvino on a CPU offers {', '.join(INFERENCE_PRECISION)}, not {spec.precision}")
         if spec.artifact is None:
             raise BackendUnavailable(
-                f"no ONNX file for {spec.precision} at {spec.image_size} px: "
-                f"run `python -m export --image_size {spec.image_size}`"
+                f"no ONNX file for {spec.precision} at {spec.image_size} px: run `python -m export {spec.export_flags}`"
             )
         self.spec = spec
         self.core = openvino.Core()

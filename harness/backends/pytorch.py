@@ -50,11 +50,15 @@ class PyTorchBackend(Backend):
         self.spec = spec
         self.dtype = DTYPES[spec.precision]
         self.memory_format = torch.contiguous_format if spec.variant == "eager" else torch.channels_last
-        model = torchvision.models.get_model(spec.arch, weights=None, num_classes=spec.num_classes)
+        model = torchvision.models.get_model(
+            spec.arch, weights=None, num_classes=spec.num_classes, **spec.arch_arguments
+        )
         model.load_state_dict(torch.load(spec.weights, map_location="cpu", weights_only=True))
         if spec.variant == "fused":
             from harness.backends.cudnn_fused import fuse  # noqa: PLC0415 - of this variant alone
 
+            if not isinstance(model, torchvision.models.ResNet):
+                raise UnsupportedJob(f"pytorch/fused knows how to fuse ResNets only, not {spec.arch}")
             model = fuse(model.eval())
         self.device = torch.device(spec.device)
         self.network = model.eval().to(self.device, self.dtype, memory_format=self.memory_format)

@@ -71,7 +71,7 @@ def test_corrupt_line_is_named_by_file_and_number(tmp_path: Path, capsys: pytest
 def test_unknown_schema_version_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = synthetic.write_run(tmp_path / "old", synthetic.make_rows(synthetic.CPU[:1], (224,), (1,), count=3))
     path = folder / "rows.jsonl"
-    path.write_text(path.read_text().replace('"schema_version":1', '"schema_version":99'))
+    path.write_text(path.read_text().replace('"schema_version":2', '"schema_version":99'))
     assert "99" in failure(capsys, "report", "--results_dir", str(tmp_path))
 
 

@@ -63,6 +63,7 @@ def test_faster_is_no_regression() -> None:
     ("b", "reason"),
     [
         (run_of("b", machine={"device": "Other CPU"}, factor=2.0), "machine: Synthetic CPU against Other CPU"),
+        (run_of("b", arch="resnet50", factor=2.0), "network: resnet18 against resnet50"),
         (run_of("b", clock="cuda_events", factor=2.0), "clock: cpu against cuda_events"),
         (run_of("b", weights_sha256="cd" * 32, factor=2.0), "weights: abababababab against cdcdcdcdcdcd"),
     ],

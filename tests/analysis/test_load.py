@@ -7,7 +7,7 @@ import pytest
 
 from analysis.load import InputError, find_runs, load_run
 from analysis.study import judge
-from harness.schema import SCHEMA_VERSION, STATUSES, SchemaError, read_rows
+from harness.schema import SCHEMA_VERSION, STATUSES, read_rows
 from tests.analysis import synthetic
 
 FIXTURES = sorted((Path(__file__).parents[1] / "fixtures").glob("rows_v*.jsonl"))
@@ -19,19 +19,36 @@ def test_this_schema_version_has_a_fixture() -> None:
 
 
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
-def test_fixture_of_this_version_is_read_and_of_another_is_refused_by_name(path: Path) -> None:
-    version = int(path.stem.removeprefix("rows_v"))
-    if version == SCHEMA_VERSION:
-        assert {row.status for row in read_rows(path.read_text(encoding="utf-8"))} == set(STATUSES)
-    else:
-        with pytest.raises(SchemaError, match=str(version)):
-            list(read_rows(path.read_text(encoding="utf-8")))
+def test_fixtures_of_this_and_older_versions_are_read(path: Path) -> None:
+    rows = list(read_rows(path.read_text(encoding="utf-8")))
+    assert {row.status for row in rows} == set(STATUSES)
+    assert {row.schema_version for row in rows} == {SCHEMA_VERSION}
+    assert {row.arch for row in rows} == {"resnet18" if path.stem == "rows_v1" else "resnet50"}
+
+
+def test_rows_of_two_networks_are_no_run(tmp_path: Path) -> None:
+    rows = [
+        synthetic.make_row(EAGER, 224, batch, count=3, arch=arch) for batch, arch in ((1, "resnet18"), (2, "vgg11"))
+    ]
+    synthetic.write_run(tmp_path / "mixed", rows)
+    with pytest.raises(InputError, match=r"rows of several networks \(resnet18, vgg11\)"):
+        load_run(tmp_path)
+
+
+def test_weights_are_those_of_the_network_that_was_timed(tmp_path: Path) -> None:
+    synthetic.write_run(tmp_path / "run", [synthetic.make_row(EAGER, 224, 1, count=3, arch="resnet50")])
+    weights = synthetic.write_weights(tmp_path / "weights", {224: 0.9})
+    assert load_run(tmp_path, "run", weights).weights == {}
+    (weights / "best_resnet18_224.json").rename(weights / "best_resnet50_224.json")
+    assert load_run(tmp_path, "run", weights).weights[224]["accuracy"] == 0.9
 
 
 def test_every_status_of_the_fixture_can_be_judged(tmp_path: Path) -> None:
     folder = tmp_path / "fixture"
     folder.mkdir()
-    (folder / "rows.jsonl").write_bytes((Path(__file__).parents[1] / "fixtures" / "rows_v1.jsonl").read_bytes())
+    (folder / "rows.jsonl").write_bytes(
+        (Path(__file__).parents[1] / "fixtures" / f"rows_v{SCHEMA_VERSION}.jsonl").read_bytes()
+    )
     assert set(judge(load_run(tmp_path)).table["status"]) == set(STATUSES)
 
 

@@ -49,14 +49,48 @@ def test_both_templates_read_the_same_facts(name: str) -> None:
 
 @pytest.mark.parametrize("name", [f"{name}.{language}" for name in PROSE for language in ("en", "ru")])
 def test_templates_hold_no_measured_number(name: str) -> None:
-    """Digits in prose: definitions only (1.00, k = 2, 95%, names of networks, precisions and caches)."""
+    """Digits in prose: definitions only (1.00, k = 2, 95%, names of precisions and caches)."""
     text = (TEMPLATES / f"{name}.md").read_text(encoding="utf-8")
     prose = re.sub(r"\{\{.*?\}\}|\{%.*?%\}|`[^`]*`|\([^()\s]*\.png\)", "", text, flags=re.DOTALL)
     known = (
-        r"ResNet-18|L2|fp32|fp16|bf16|int8|tf32|TF32|p9[59]|top-1|95 ?%|интервал 95 %"
+        r"L2|fp32|fp16|bf16|int8|tf32|TF32|p9[59]|top-1|95 ?%|интервал 95 %"
         r"|5 %|9[59]th|9[59]-й|1[.,]00|k = 2|: 1 |size\^"
     )
     assert re.findall(r"\d+", re.sub(known, "", prose)) == []
+
+
+@pytest.mark.parametrize(
+    ("arch", "label"),
+    [
+        ("resnet18", "ResNet-18"),
+        ("mobilenet_v3_small", "MobileNetV3-Small"),
+        ("vit_b_16", "ViT-B/16"),
+        ("regnet_y_400mf", "regnet\\_y\\_400mf"),
+    ],
+)
+def test_title_introduction_and_conclusion_name_the_network(arch: str, label: str) -> None:
+    for text in reports([synthetic.make_row(EAGER, 224, 1, count=5, arch=arch)]):
+        assert text.startswith(f"# {label} ")
+        assert text.count(label) == 3
+        assert arch == "resnet18" or "ResNet-18" not in text
+
+
+def test_classes_and_normalisation_of_ones_own_data_are_told() -> None:
+    """Of the built-in images they are always the same, and not told."""
+    scale = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    record = {"classes": ["cat", "dog", "d*g"], "normalization": scale, "data": {"source": "folder"}}
+    rows = [synthetic.make_row(EAGER, 224, 1, count=5)]
+    english, russian = (re.sub(r"[^\S\n]", " ", text) for text in reports(rows, weights={224: record}))
+    assert (
+        "- **Network.** ResNet-18, 3 classes (cat, dog, d\\*g); each colour channel is normalised with the means "
+        in english
+    )
+    assert "0.485; 0.456; 0.406 and the standard deviations 0.229; 0.224; 0.225." in english
+    assert "- **Сеть.** ResNet-18, 3 класса (cat, dog, d\\*g); каждый цветовой канал нормируется: средние" in russian
+    assert "0,485; 0,456; 0,406, стандартные отклонения 0,229; 0,224; 0,225." in russian
+    for text in reports(rows, weights={224: {**record, "data": {"source": "builtin"}}}):
+        assert "**Network.**" not in text
+        assert "**Сеть.**" not in text
 
 
 @pytest.mark.parametrize(

@@ -28,10 +28,9 @@ def test_an_artifact_and_its_manifest_share_folder_and_stem(artifact: Artifact, 
 
 def test_weights_are_found_by_name_in_ascending_size_and_nothing_else_is() -> None:
     names = ["best_resnet18_1024.pth", "best_resnet18_64.pth", "best_resnet18_64.json", "best_resnet18_64.previous.pth"]
-    assert list(image_sizes([*names, "last.pth"]).items()) == [
-        (64, "best_resnet18_64.pth"),
-        (1024, "best_resnet18_1024.pth"),
-    ]
+    found = image_sizes([*names, "last.pth", "best_vit_b_16_224.pth"])
+    assert list(found["resnet18"].items()) == [(64, "best_resnet18_64.pth"), (1024, "best_resnet18_1024.pth")]
+    assert found["vit_b_16"] == {224: "best_vit_b_16_224.pth"}
 
 
 @pytest.mark.parametrize(

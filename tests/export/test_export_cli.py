@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -111,14 +110,6 @@ def test_weights_without_samples_get_synthetic_images_and_no_accuracy(bare, caps
     first = bare.reference.read_bytes()
     assert bare.export("--to", "reference", "--reference_images", "4", "--force") == 0
     assert bare.reference.read_bytes() == first  # seeded
-
-
-def test_ones_own_weights_are_exported_under_their_image_size(bare, tmp_path, manifest_of) -> None:
-    for suffix in (".pth", ".json"):
-        shutil.copy(bare.weights.with_suffix(suffix), tmp_path / f"my{suffix}")
-    flags = ["--weights", str(tmp_path / "my.pth"), "--weights_dir", str(tmp_path / "elsewhere")]
-    assert main([*flags, "--to", "reference", "--reference_images", "4"]) == 0
-    assert manifest_of(tmp_path / "elsewhere" / "reference" / "resnet18_64.npz")["weights"] == "my.pth"
 
 
 def damaged(weights: Path) -> str:

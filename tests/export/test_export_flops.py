@@ -38,6 +38,40 @@ def test_fused_resnet18_moves_the_bytes_counted_by_hand(image_size: int, megabyt
     assert 2 * elements / 1e6 == pytest.approx(megabytes, abs=0.05)
 
 
+@pytest.mark.parametrize(
+    "arch", ["mobilenet_v3_small", "efficientnet_b0", "shufflenet_v2_x1_0", "densenet121", "swin_t", "convnext_tiny"]
+)
+def test_other_networks_have_the_cost_that_torchvision_publishes(arch: str) -> None:
+    """Three counts agree, or count_cost raises; the fourth is torchvision's model card, at 224 px for 1000 classes."""
+    card = torchvision.models.get_model_weights(arch)["IMAGENET1K_V1"].meta
+    cost = count_cost(torchvision.models.get_model(arch).eval(), 224)
+    assert round(cost.flops_per_image / 2e9, 3) == card["_ops"]  # in 1e9 multiply-accumulates
+    assert cost.parameters == card["num_params"]
+
+
+def test_attention_is_counted_by_hand() -> None:
+    """ViT-B/32 at 64 px: 5 tokens of 768 numbers; 12 blocks of projections, attention and a perceptron."""
+    network = torchvision.models.get_model("vit_b_32", image_size=64, num_classes=10).eval()
+    tokens, width, hidden = 5, 768, 3072
+    block = tokens * 4 * width**2 + 2 * tokens**2 * width + 2 * tokens * width * hidden
+    patches = 4 * width * 3 * 32**2
+    cost = count_cost(network, 64)
+    assert cost.flops_per_image == 2 * (patches + 12 * block + 10 * width)
+    attention = [layer for layer in cost.layers if layer.kind == "attention"]
+    assert [layer.flops for layer in attention] == [2 * (tokens * 4 * width**2 + 2 * tokens**2 * width)] * 12
+
+
+def test_what_several_layers_read_is_fused_into_none_of_them() -> None:
+    """Squeeze-and-excitation: the scales are spread over a larger output, which two layers read before."""
+    from torchvision.ops import SqueezeExcitation
+
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), SqueezeExcitation(8, 2))
+    layers = list_layers(network, 10)
+    assert [(layer.kind, layer.input_elements, layer.output_elements) for layer in layers] == [
+        ("conv", 300, 512), ("pool", 512, 8), ("conv", 8, 2), ("conv", 2, 8), ("other", 8 + 512, 512),
+    ]  # fmt: skip
+
+
 def test_resnet18_has_its_23_layers_and_8_residuals() -> None:
     layers = list_layers(torchvision.models.resnet18(), 64)
     kinds = [layer.kind for layer in layers]
@@ -54,7 +88,7 @@ def test_weights_are_those_of_the_network_with_batch_norm_folded() -> None:
 
 
 def test_any_traceable_network_is_listed() -> None:
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Sigmoid())
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Softmax(dim=1))
     layers = list_layers(network, 8)
     assert [(layer.kind, layer.flops, layer.output_elements) for layer in layers] == [
         ("conv", 2 * 4 * 36 * 27, 144),

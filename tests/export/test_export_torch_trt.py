@@ -85,8 +85,9 @@ def request_fields(tmp_path):
     """What the export asks for."""
     torch.save(torchvision.models.resnet18(num_classes=10).state_dict(), tmp_path / "w.pth")
     return {
-        "weights": str(tmp_path / "w.pth"), "arch": "resnet18", "num_classes": 10, "image_size": 32,
-        "out": str(tmp_path / "out.pt"), "precision": "fp32", "profiles": [[1, 4, 8]], "optimization_level": 3,
+        "weights": str(tmp_path / "w.pth"), "arch": "resnet18", "arch_arguments": {}, "num_classes": 10,
+        "image_size": 32, "out": str(tmp_path / "out.pt"),
+        "precision": "fp32", "profiles": [[1, 4, 8]], "optimization_level": 3,
     }  # fmt: skip
 
 

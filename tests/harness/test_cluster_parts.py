@@ -66,9 +66,9 @@ def test_files_are_carried_whole_and_only_below_the_weights_folder(weights_dir, 
     """Unpacked elsewhere they are the same model; a path that leads out is refused."""
     model = find_models(weights_dir, [8])[8]
     there = tmp_path / "there"
-    assert find_same(there, 8, list_checksums(model)) is None
+    assert find_same(there, 8, "resnet18", list_checksums(model)) is None
     unpack(pack(model), there)
-    assert list_checksums(find_same(there, 8, list_checksums(model))) == list_checksums(model)
+    assert list_checksums(find_same(there, 8, "resnet18", list_checksums(model))) == list_checksums(model)
     with pytest.raises(ValueError, match="leads out"):
         unpack({"../evil": b""}, there)
 

@@ -29,7 +29,7 @@ def add_engine(folder, precision="fp16", runtime="tensorrt_engine", gpu=GPU, ver
 
 
 def find(folder, versions=None):
-    return find_models(folder, [8], GPU, versions or {"tensorrt_engine": VERSION, "torch_trt": VERSION})[8]
+    return find_models(folder, [8], gpu=GPU, tensorrt=versions or {"tensorrt_engine": VERSION, "torch_trt": VERSION})[8]
 
 
 def job(backend="tensorrt_engine", variant="default", precision="fp16"):
@@ -86,4 +86,4 @@ def test_engines_matter_only_to_runs_that_use_them(weights_dir):
     path.write_bytes(b"import os")
     path.with_suffix(".json").write_text("{")
     assert find_models(weights_dir, [8])[8].engines == {}
-    assert find_models(weights_dir, [8], GPU, {})[8].engines == {}
+    assert find_models(weights_dir, [8], gpu=GPU, tensorrt={})[8].engines == {}

@@ -73,6 +73,15 @@ def test_damaged_files_are_refused_before_anything_is_loaded(run_harness, weight
     assert not list(tmp_path.glob("results/*/rows.jsonl"))
 
 
+@pytest.mark.parametrize("arch", ["resnet50", "../x"])
+def test_a_network_without_weights_is_refused_with_those_that_have(run_harness, arch):
+    """`--arch` chooses whose weights are measured."""
+    code, _, err = run_harness("--backends", "[faulty/fine]", "--arch", arch)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"--arch {arch}: " in err
+    assert arch != "resnet50" or "which has resnet18; run `python -m training fit --model.arch resnet50" in err
+
+
 def test_an_empty_weights_folder_names_the_command_that_fills_it(run_harness, weights_dir):
     """Nothing trained yet."""
     for path in weights_dir.rglob("*.json"):

@@ -43,7 +43,7 @@ def test_boundaries_that_coincide_are_followed():
         ({"samples": {"device_ms": [float("nan")]}}, "not positive"),
         ({"samples": {"device_ms": [1.0], "gpu_ms": [1.0]}}, "unknown boundary 'gpu_ms'"),
         ({"same_as": {"host_ms": "transfer_ms"}}, "names no samples"),
-        ({"schema_version": 99}, "schema_version: 99; this program reads version 1"),
+        ({"schema_version": 99}, "schema_version: 99; this program writes version 2"),
     ],
 )
 def test_impossible_rows_are_refused(changes, message):
@@ -73,8 +73,8 @@ def test_a_damaged_line_is_named():
 
 def test_another_schema_version_is_refused_by_name():
     """A file from a later program is not half understood."""
-    values = json.loads(ROW.to_json()) | {"schema_version": 2}
-    with pytest.raises(SchemaError, match="schema_version: 2; this program reads version 1"):
+    values = json.loads(ROW.to_json()) | {"schema_version": 3}
+    with pytest.raises(SchemaError, match="schema_version: 3; this program reads versions 1 to 2"):
         list(read_rows(json.dumps(values) + "\n"))
 
 

@@ -182,11 +182,19 @@ def make_row(**changes):
     return ServerRow(**(known | changes))
 
 
+def test_a_row_of_version_1_is_read_as_one_of_resnet18():
+    """It was written before rows named their network."""
+    values = json.loads(make_row().to_json())
+    del values["arch"]
+    old = ServerRow.from_json(json.dumps(values | {"schema_version": 1}))
+    assert (old.arch, old.schema_version) == ("resnet18", 2)
+
+
 def test_a_row_cannot_be_built_wrong():
     """Unknown words, quantiles that are none, more misses than requests, another version."""
     row = make_row()
     assert ServerRow.from_json(row.to_json()) == row
-    for changes in ({"scenario": "x"}, {"latency_ms": [1.0]}, {"missed": 3}, {"status": "oom"}, {"schema_version": 2}):
+    for changes in ({"scenario": "x"}, {"latency_ms": [1.0]}, {"missed": 3}, {"status": "oom"}, {"schema_version": 3}):
         with pytest.raises(SchemaError):
             make_row(**changes)
     with pytest.raises(SchemaError, match="unknown fields: more"):

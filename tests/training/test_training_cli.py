@@ -35,6 +35,8 @@ def run_in_process(capsys, monkeypatch, *args):
         (["--data.on_bad_image", "ask"], "--data.on_bad_image"),
         (["--model.learning_rate", "-1"], "--model.learning_rate"),
         (["--model.init_from", "no.pth"], "no.pth"),
+        (["--model.arch", "resnet51"], "--model.arch: torchvision has no image classifier 'resnet51'; it has resnet50"),
+        (["--model.arch", "vit_b_16", "--data.image_size", "40"], "--data.image_size: 40: vit_b_16 takes multiples"),
         (["--model.pretrained", "true", "--model.init_from", "no.pth"], "--model.pretrained"),
         (["--no_such_flag", "1"], "--no_such_flag"),
         (["--config", "no.yaml"], "no.yaml"),
@@ -63,7 +65,7 @@ def test_weights_that_do_not_fit_are_refused_in_one_line_and_nothing_is_lost(cap
     Path("weights/best_resnet18_32.pth").write_bytes(b"mine")
     reasons = {
         "classes.pth": "7 classes",
-        "network.pth": "another network",
+        "network.pth": "it holds another network than resnet18",
         "pickle.pth": "not loaded",
         "cut.pth": "damaged",
     }
