@@ -68,7 +68,8 @@ class Throughput(Callback):
         steps = self._steps[1:] or self._steps
         step_s = sum(seconds_between(start, end) for start, end, _ in steps)
         images = sum(images for _, _, images in steps)
-        return images / step_s, images / (step_s + waiting_s(steps))
+        waits_s = waiting_s(steps) * len(steps) / max(1, len(steps) - 1)  # as many waits as steps
+        return images / step_s, images / (step_s + waits_s)
 
     @property
     def wait_share(self) -> float:
