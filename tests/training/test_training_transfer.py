@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from training.checkpoint import Metadata, save_weights
-from training.transfer import accuracy_gain, main
+from training.transfer import Trained, accuracy_gain, main
 
 
 def metadata(size=32, accuracy=0.5, fit_s=60.0, init_from=None, val_images=100):
@@ -46,8 +46,8 @@ def test_each_size_stands_beside_the_base_with_time_and_accuracy_gained(tmp_path
 def test_the_interval_of_a_gain_holds_the_truth_in_95_of_100_trials():
     rng = np.random.default_rng(0)
     base, other = rng.binomial(200, 0.6, 4000) / 200, rng.binomial(200, 0.8, 4000) / 200
-    gains = [accuracy_gain(metadata(accuracy=a, val_images=200), metadata(accuracy=b, val_images=200))
-             for a, b in zip(base, other, strict=True)]  # fmt: skip
+    gains = [accuracy_gain(*(Trained(metadata(val_images=200), accuracy, 60.0) for accuracy in pair))
+             for pair in zip(base, other, strict=True)]  # fmt: skip
     assert np.mean([abs(gain - 0.2) <= half for gain, half in gains]) == pytest.approx(0.95, abs=0.012)
 
 
