@@ -140,7 +140,7 @@ def test_a_table_without_samples_is_refused() -> None:
         ServiceTable({1: np.empty(0)})
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(("load", "delay_ms"), [(0.6, 0.0), (0.3, 20.0)])
 def test_a_real_batching_server_is_as_slow_as_simulated(load: float, delay_ms: float) -> None:
     """5 s of Poisson requests over loopback; the event loops of server and client cost a little more."""

@@ -16,7 +16,7 @@ def median_interval(values):
     return ordered[k], ordered[n - 1 - k]
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("backend", LOOPS)
 def test_an_independent_loop_measures_the_same(exported, backend):
     """The median ratio over alternating turns is within 3% of 1.
