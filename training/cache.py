@@ -19,8 +19,9 @@ import numpy as np
 import psutil
 import torch
 
+from training.augment import PER_IMAGE, Augment
 from training.cache_key import key_of
-from training.errors import TrainingError
+from training.errors import TrainingError, require
 from training.resident import DecodedImages, room_for
 from training.splits import Images, Splits
 
@@ -28,6 +29,19 @@ Cache = Literal["none", "memory", "disk"]
 CACHE_DIR = Path("data/cache")
 RAM_SHARE = 0.9  # of what is available: training itself needs some
 Decode = Callable[[Images, DecodedImages], DecodedImages]
+
+
+def check_placement(cache: Cache, resident_on_gpu: bool | None, augment: Augment) -> None:
+    """Raises TrainingError where the flags ask for images in places that exclude one another."""
+    require(
+        not (resident_on_gpu and augment in PER_IMAGE),
+        f"--data.resident_on_gpu: {augment} changes images one by one, in the loader; give false or null, or "
+        "--data.augment crop",
+    )
+    require(
+        not (cache == "memory" and resident_on_gpu),
+        "--data.cache memory and --data.resident_on_gpu true exclude each other; drop one",
+    )
 
 
 def available_ram(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

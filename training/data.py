@@ -12,7 +12,7 @@ from lightning import LightningDataModule
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from training.augment import PER_IMAGE, Augment, Augmented, augmentation
-from training.cache import CACHE_DIR, Cache, hold_in_memory, open_on_disk
+from training.cache import CACHE_DIR, Cache, check_placement, hold_in_memory, open_on_disk
 from training.cache_key import identify
 from training.datasets import SOURCES, open_builtin, open_torchvision
 from training.errors import require
@@ -87,15 +87,7 @@ class ImageDataModule(LightningDataModule):
             epoch_megapixels is None or epoch_megapixels > 0,
             f"--data.epoch_megapixels: {epoch_megapixels}; give more than 0, or null for every image",
         )
-        require(
-            not (resident_on_gpu and augment in PER_IMAGE),
-            f"--data.resident_on_gpu: {augment} changes images one by one, in the loader; give false or null, or "
-            "--data.augment crop",
-        )
-        require(
-            not (cache == "memory" and resident_on_gpu),
-            "--data.cache memory and --data.resident_on_gpu true exclude each other; drop one",
-        )
+        check_placement(cache, resident_on_gpu, augment)
         known = source in ("builtin", "folder") or source.startswith("torchvision:")
         require(known, f"--data.source: {source!r} is unknown; use {SOURCES}")
         self.image_size, self.source, self.root, self.batch_size = image_size, source, root, batch_size
