@@ -66,8 +66,8 @@ tensorboard: $(SETUP)  ## Serve benchmark results and training curves in TensorB
 test: $(DEV)  ## Run the test suite
 	$(PY) -m pytest -n 3 --dist loadfile -m "not (slow or alone)"
 
-test-all: $(DEV)  ## The suite and the slow tests: INT8, every backend for real, and against an independent loop
-	$(PY) -m pytest -n 3 --dist loadfile -m "not alone"
+test-all: test  ## The suite and the slow tests: INT8, every backend for real, and against an independent loop
+	$(PY) -m pytest -n 2 --dist loadfile -m slow
 	$(PY) -m pytest -m alone
 
 lint: $(DEV)  ## Check style, types and import rules
