@@ -7,6 +7,7 @@ import pytest
 from conftest import add_image_size
 
 from harness.artifacts import find_models
+from harness.backends import BACKENDS
 from harness.cluster import ClusterError, find_slots, join
 from harness.cluster_board import Board, make_units
 from harness.cluster_device import Device
@@ -73,8 +74,9 @@ def test_files_are_carried_whole_and_only_below_the_weights_folder(weights_dir, 
         unpack({"../evil": b""}, there)
 
 
-def test_a_device_gets_the_files_it_lacks_and_measures_as_a_sweep_does(weights_dir, worker_script):
+def test_a_device_gets_the_files_it_lacks_and_measures_as_a_sweep_does(weights_dir, worker_script, monkeypatch):
     """The remote side without Ray: rows of a real worker, the machine's name in each, the log at the end."""
+    monkeypatch.setitem(BACKENDS, "faulty", None)  # taken out of the table again afterwards
     faulty.register()
     environments = {"faulty": str(worker_script)}
     config = BenchConfig(["faulty/garbage"], device="cpu", environments=environments, max_seconds=0.5, min_seconds=0)

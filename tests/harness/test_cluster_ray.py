@@ -52,12 +52,13 @@ def wait_for_rows(tmp_path, process, enough):
 
 
 def count_workers():
-    """Processes of the faulty backend's worker, on any node."""
+    """Processes of the faulty backend's worker, on any node; other tests' have not been started by Ray."""
     found = 0
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             command = process.cmdline()
-            found += str(HERE / "faulty.py") in command and "worker" in command
+            ours = str(HERE / "faulty.py") in command and "worker" in command
+            found += ours and "RAY_JOB_ID" in process.environ()
     return found
 
 
