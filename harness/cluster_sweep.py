@@ -17,7 +17,6 @@ from harness.interrupt import Interrupt
 from harness.plan import Group
 from harness.schema import Job, Row, SchemaError
 from harness.store import RunFolder, utc_now
-from harness.sweep import may_share_worker
 from harness.time_sheet import TimeSheet
 
 LOOK_S = 1.0  # how soon an interruption is seen
@@ -39,7 +38,7 @@ class ClusterSweep:
     def run(self, groups: list[Group]) -> None:
         """Measure all groups; returns early when interrupted. Raises ClusterError when no machine is left."""
         start, devices = time.monotonic(), len(self.cluster.actors)
-        self.board = Board(deque(make_units(groups, may_share_worker)))
+        self.board = Board(deque(make_units(groups, self.config)))
         self.calls: dict[Any, str] = {}
         self.told = False
         for name in list(self.cluster.actors):

@@ -28,7 +28,8 @@ class BenchConfig:
         saturation_percent: Once two batch sizes in a row have not raised FPS over the best before them by this much,
             in %, larger ones are skipped. 0: all are measured.
         order: What is finished first: `size` (every contender at one image size; drift of the machine then meets all
-            contenders alike) or `contender` (every size of one contender by one worker, which saves imports).
+            contenders alike), `contender` (every size of one contender by one worker, which saves imports) or `variant`
+            (every size and precision of one variant by one worker).
         rounds: How often the whole plan is repeated, in another order each time; shows drift between repetitions.
         device: Where to run: cpu, cuda, or auto (cuda when an NVIDIA GPU answers).
         threads: CPU threads of a worker. 0: one for each physical core this process may use.
@@ -64,7 +65,7 @@ class BenchConfig:
     only: list[str] = field(default_factory=list)
     max_batch: int = 4096
     saturation_percent: float = 0.0
-    order: Literal["size", "contender"] = "size"
+    order: Literal["size", "contender", "variant"] = "size"
     rounds: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 0

@@ -28,7 +28,7 @@ def plan_groups(config: BenchConfig, image_sizes: list[int]) -> Iterator[Group]:
 
     The first round goes as configured (`order`), later ones in an order shuffled by the round's number, so that drift
     of the machine does not always meet the same contender. Sizes of one contender stay together under `order:
-    contender`.
+    contender`, and its precisions beside them under `order: variant`.
     """
     for number in range(1, config.rounds + 1):
         for size, contender in make_order(config, sorted(set(image_sizes)), number):
@@ -56,7 +56,17 @@ def make_order(config: BenchConfig, sizes: list[int], number: int) -> list[tuple
         return order
     contenders = config.contenders
     shuffle(contenders)
+    if config.order == "variant":
+        variants = list(dict.fromkeys(contender[:2] for contender in contenders))
+        contenders.sort(key=lambda contender: variants.index(contender[:2]))
     return [(size, contender) for contender in contenders for size in sizes]
+
+
+def may_share_worker(before: Job, job: Job, config: BenchConfig) -> bool:
+    """Whether the worker of one group may go on with the other: they differ in what `config.order` keeps together."""
+    same = ["backend", "variant", "round", *(["precision"] if config.order != "variant" else [])]
+    models = [(each.image_size, each.precision) for each in (before, job)]
+    return models[0] != models[1] and all(getattr(before, name) == getattr(job, name) for name in same)
 
 
 def drop_done(groups: Iterator[Group], done: set[Job]) -> list[Group]:

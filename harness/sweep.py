@@ -16,7 +16,7 @@ from harness.environments import find_interpreter
 from harness.gpu_samples import find_disturbance
 from harness.interrupt import Interrupt
 from harness.launch import WorkerDied, WorkerProcess, make_environment
-from harness.plan import Group, has_saturated
+from harness.plan import Group, has_saturated, may_share_worker
 from harness.schema import Job, Row
 from harness.store import RunFolder, utc_now
 from harness.telemetry import Telemetry
@@ -78,7 +78,7 @@ class Sweep:
         """Measure a group; a worker that dies costs one row, and a new one goes on with the next job."""
         left = list(group.jobs)
         while left and not self.interrupt.requested:
-            loading, fresh = True, self.kept is None or not may_share_worker(self.kept[0], left[0])
+            loading, fresh = True, self.kept is None or not may_share_worker(self.kept[0], left[0], self.config)
             try:
                 worker, loaded = self._get_worker(left[0])
                 if loaded["event"] == "failed":
@@ -100,7 +100,7 @@ class Sweep:
 
     def _get_worker(self, job: Job) -> tuple[WorkerProcess, dict[str, Any]]:
         """The worker with the job's model loaded: the one before where only the image size differs, else a new one."""
-        if self.kept is None or not may_share_worker(self.kept[0], job):
+        if self.kept is None or not may_share_worker(self.kept[0], job, self.config):
             self._stop_kept()
             log = self.folder.path / "logs" / f"{job.backend}-{job.variant}-{job.precision}-{job.image_size}.log"
             interpreter = find_interpreter(job.backend, self.config.environments)
@@ -191,8 +191,3 @@ class Sweep:
         if "name" in self.machine:  # one of several
             options["machine"] = self.machine["name"]
         return {"run_id": self.folder.run_id, "started_at": started_at, "options": options, **known}
-
-
-def may_share_worker(before: Job, job: Job) -> bool:
-    """Whether the worker of one group may go on with the other: only the image size differs."""
-    return (before.contender, before.round) == (job.contender, job.round) and before.image_size != job.image_size

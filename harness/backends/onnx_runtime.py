@@ -67,9 +67,10 @@ class OnnxRuntimeBackend(Backend):
             raise BackendUnavailable("this ONNX Runtime has no CUDA provider: install onnxruntime-gpu")
         import torch  # noqa: PLC0415 - brings the CUDA libraries, the stream and its events; not needed on a CPU
 
-        from harness.backends.cuda import free_memory  # noqa: PLC0415 - needs torch
+        from harness.backends.cuda import free_memory, ignore_libraries  # noqa: PLC0415 - needs torch
 
         free_memory()
+        ignore_libraries()
         onnxruntime.preload_dlls()
         self.versions |= {"torch": torch.__version__, "cudnn": str(torch.backends.cudnn.version())}
         stream = torch.cuda.current_stream().cuda_stream

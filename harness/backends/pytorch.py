@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from harness.backends.base import PROFILED, Backend, BackendUnavailable, Spec, UnsupportedJob
-from harness.backends.cuda import Batch, free_memory
+from harness.backends.cuda import Batch, free_memory, ignore_libraries
 from harness.backends.onednn import trace_kernels
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -42,6 +42,7 @@ class PyTorchBackend(Backend):
 
         self.batch: Batch | None = None
         self.network = torch.nn.Module()  # the old one is dropped before the new one is built
+        ignore_libraries()
         torch.set_num_threads(spec.threads)
         tf32 = spec.precision == "tf32"
         torch.set_float32_matmul_precision("high" if tf32 else "highest")

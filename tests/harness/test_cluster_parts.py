@@ -15,7 +15,6 @@ from harness.cluster_files import find_same, list_checksums, pack, unpack
 from harness.config import BenchConfig
 from harness.plan import Group
 from harness.schema import Job, Row, SchemaError
-from harness.sweep import may_share_worker
 
 
 def jobs_of(variant, *batches, size=8):
@@ -25,7 +24,7 @@ def jobs_of(variant, *batches, size=8):
 def test_groups_that_share_a_worker_stay_together():
     """Under `order: contender`, sizes follow one another in one unit."""
     groups = [Group(tuple(jobs_of(v, 1, 2, size=s))) for v, s in (("a", 8), ("a", 16), ("b", 8))]
-    assert [len(unit) for unit in make_units(groups, may_share_worker)] == [4, 2]
+    assert [len(unit) for unit in make_units(groups, BenchConfig(order="contender"))] == [4, 2]
 
 
 def test_a_row_is_accepted_once():

@@ -1,9 +1,11 @@
 """What is planned, and how bad settings are refused."""
 
+from itertools import pairwise
+
 import pytest
 
 from harness.config import BenchConfig, check_run_id, parse_contender
-from harness.plan import drop_done, has_saturated, plan_groups
+from harness.plan import drop_done, has_saturated, may_share_worker, plan_groups
 from harness.schema import AGAIN, Job
 
 
@@ -42,6 +44,23 @@ def test_sizes_of_one_contender_may_stay_together():
     second = names[6:]
     assert second != names[:6]
     assert all(second[i][0] == second[i + 1][0] and second[i][1] == 224 for i in (0, 2, 4))
+
+
+def test_precisions_of_one_variant_may_stay_together():
+    """`order: variant`: one worker can take all sizes and precisions, in whatever order the config names them."""
+    config = BenchConfig(
+        backends=["pytorch/eager/fp32", "pytorch/graph/fp32", "pytorch/eager/fp16"], order="variant", self_check=False
+    )
+    groups = [group.first for group in plan_groups(config, [224, 384])]
+    assert [(job.variant, job.precision) for job in groups[::2]] == [
+        ("eager", "fp32"), ("eager", "fp16"), ("graph", "fp32"),
+    ]  # fmt: skip
+    shared = [may_share_worker(before, job, config) for before, job in pairwise(groups)]
+    assert shared == [True, True, True, False, True]
+    contender = BenchConfig(order="contender")
+    assert [may_share_worker(before, job, contender) for before, job in pairwise(groups)] == [
+        True, False, True, False, True,
+    ]  # fmt: skip
 
 
 def test_without_batch_sizes_the_powers_of_two_are_planned():
