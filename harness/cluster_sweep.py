@@ -13,6 +13,7 @@ from harness.cluster import Cluster, ClusterError, first_line
 from harness.cluster_board import Board, Unit, make_units
 from harness.cluster_files import list_checksums, pack
 from harness.commands import describe_job
+from harness.config import BenchConfig
 from harness.interrupt import Interrupt
 from harness.plan import Group
 from harness.schema import Job, Row, SchemaError
@@ -26,6 +27,7 @@ LOOK_S = 1.0  # how soon an interruption is seen
 class ClusterSweep:
     """What `Sweep` is on one machine. `time_sheet` adds up all devices: its wall clock is device-seconds."""
 
+    config: BenchConfig
     cluster: Cluster
     folder: RunFolder
     models: dict[int, Model]

@@ -150,7 +150,7 @@ def measure(
     sweep: Sweep | ClusterSweep
     if cluster:
         folder.write_json("machines.json", cluster.machines)
-        sweep = ClusterSweep(cluster, folder, models, progress.show_row, interrupt, sheet)
+        sweep = ClusterSweep(config, cluster, folder, models, progress.show_row, interrupt, sheet)
     else:
         telemetry = Telemetry.open(machine["kind"])
         if machine["kind"] == "cuda" and telemetry.absent:

@@ -52,6 +52,7 @@ class Worker:
         self.spec: Spec
         self.reference: Reference
         self.parity: Parity | None = None
+        self.longest_bind_s = 0.0
         self.server: Server
 
     def load(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -94,6 +95,7 @@ class Worker:
     def measure(self, batch_size: int, load_s: float) -> dict[str, Any]:
         """Check the answers at this batch size, then time it at every boundary; then hold the load for `load_s`."""
         start = time.perf_counter()
+        self.longest_bind_s = 0.0
         self.parity = self.parity or self.reference.check_all(self._answer, batch_size)
         own = self.reference.check_batch(self._answer, batch_size)
         executed = self.backend.executed()
@@ -109,7 +111,7 @@ class Worker:
         measured = time.perf_counter()
         if result.coverage < MIN_COVERAGE:
             fault = f"the clock saw {result.coverage:.0%} of the wall clock: work ran outside its stream"
-        build_s = (build_ms or 0.0) / 1000
+        build_s = min((build_ms or 0.0) / 1000, self.longest_bind_s)  # less where an earlier batch size built it
         sampling_s = sum(result.device_ms) / 1000
         telemetry = {
             "worker_cpu_percent": 100 * (time.process_time() - cpu_before) / (measured - checked),
@@ -168,7 +170,9 @@ class Worker:
         return self.server.run_server(**{name: value for name, value in command.items() if name != "do"})
 
     def _answer(self, images: np.ndarray) -> np.ndarray:
+        start = time.perf_counter()
         self.backend.bind(images)
+        self.longest_bind_s = max(self.longest_bind_s, time.perf_counter() - start)
         self.backend.run()
         return self.backend.logits()
 

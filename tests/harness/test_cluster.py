@@ -9,6 +9,7 @@ from conftest import ROOT
 from harness.artifacts import find_models
 from harness.cluster import Cluster, ClusterError
 from harness.cluster_sweep import ClusterSweep
+from harness.config import BenchConfig
 from harness.interrupt import Interrupt
 from harness.plan import Group
 from harness.schema import Job, Row
@@ -96,7 +97,8 @@ def sweep(tmp_path, weights_dir):
         cluster = Cluster(FakeRay(), {a.name: a for a in actors}, {a.name: MACHINE for a in actors})
         folder = RunFolder(tmp_path / "run")
         folder.path.mkdir()
-        return ClusterSweep(cluster, folder, find_models(weights_dir, [8]), lambda row: None, Interrupt(), TimeSheet())
+        models = find_models(weights_dir, [8])
+        return ClusterSweep(BenchConfig(), cluster, folder, models, lambda row: None, Interrupt(), TimeSheet())
 
     return build
 
