@@ -68,7 +68,7 @@ def print_time_sheet(sheet: dict[str, float]) -> None:
     needed = timed + sheet["building"] + sheet["loading"] + sheet["importing"]
     print(f"Time: {format_seconds(sheet['wall'])} = {parts}.")
     print(
-        f"That is {sheet['wall'] / timed:.2f} x the timed windows, and {sheet['wall'] / needed:.2f} x these and what the "
+        f"That is {sheet['wall'] / timed:.2f} x the timed windows, and {sheet['wall'] / needed:.2f} x these and what "
         "backends take to be imported, loaded and built."
     )
     print(f"The parent process used {100 * sheet['parent_cpu'] / sheet['wall']:.2f}% of a core meanwhile.")

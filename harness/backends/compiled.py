@@ -14,8 +14,8 @@ HINT = 64  # images; the batch size whose tile sizes every larger and smaller on
 class Compiled:
     """Compilations of one network on one device.
 
-    On a CPU every batch size has its own. On a GPU batch size 1 has its own and all others share one, whose batch axis is
-    dynamic: one compilation takes 5 s to 10 s there, and a server that batches what arrives cannot wait for more.
+    On a CPU every batch size has its own. On a GPU batch size 1 has its own and all others share one, whose batch axis
+    is dynamic: one compilation takes 5 s to 10 s there, and a server that batches what arrives cannot wait for more.
     """
 
     def __init__(
