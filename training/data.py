@@ -22,7 +22,7 @@ from training.prefetch import PrefetchedBatches
 from training.ranks import RankBatches, RankIndices
 from training.resident import DecodedImages, ResidentBatches, decode, keep, room_for
 from training.splits import Images, Splits
-from training.workers import make_loader
+from training.workers import make_decoder, make_loader
 
 SMALLEST_PX = 16
 DECODE_BATCH = 32  # images that a worker decodes at a time for a set that is decoded once
@@ -240,8 +240,7 @@ class ImageDataModule(LightningDataModule):
         return self._decode_into(split, room_for(len(cast(Any, split)), self.image_size, self._device))
 
     def _decode_into(self, split: Images, room: DecodedImages) -> DecodedImages:
-        batch_size = min(self.batch_size, DECODE_BATCH)
-        return decode(self._loader(split, batch_size=batch_size, persistent_workers=False), room)
+        return decode(make_decoder(split, self.workers, self.image_size, min(self.batch_size, DECODE_BATCH)), room)
 
     def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
         return make_loader(dataset, self.workers, self.image_size, **{"batch_size": self.batch_size} | options)

@@ -47,8 +47,8 @@ def decode(loader: DataLoader[Any], into: DecodedImages) -> DecodedImages:
     try:
         for images, labels in shown(loader, len(into), "decoding images", size=lambda batch: len(batch[1])):
             stop = start + len(labels)
-            into.images[start:stop].copy_(images, non_blocking=True)
-            into.labels[start:stop].copy_(labels, non_blocking=True)
+            into.images[start:stop].copy_(torch.as_tensor(images), non_blocking=True)
+            into.labels[start:stop].copy_(torch.as_tensor(labels), non_blocking=True)
             start = stop
     except BadImageError as error:  # from a worker it comes with that process's traceback before it
         line = str(error).strip().splitlines()[-1]

@@ -3,8 +3,11 @@
 from collections import namedtuple
 
 import pytest
+import torch
+from torch.utils.data import Dataset
 
 from training import workers as module
+from training.resident import decode, room_for
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -30,3 +33,25 @@ def test_no_workers_stay_none(monkeypatch, tmp_path):
     """0 means that the training process loads by itself."""
     monkeypatch.setattr(module, "SHARED_MEMORY", tmp_path)
     assert module.fit_workers(0, 1) == 0
+
+
+class Ramp(Dataset):
+    """Image i is filled with i; its label is 2 i."""
+
+    def __len__(self):
+        return 7
+
+    def __getitem__(self, index):
+        return torch.full((3, 4, 4), index, dtype=torch.uint8), 2 * index
+
+
+@pytest.mark.parametrize(("free", "in_pipes"), [(10**9, False), (0, True)])
+def test_what_is_decoded_once_needs_no_shared_memory(monkeypatch, free, in_pipes):
+    """All the workers that were asked for, and the same images, whether they come by shared memory or by pipes."""
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: Usage(0, 0, free))
+    loader = module.make_decoder(Ramp(), 2, 4, batch_size=3)
+    assert loader.num_workers == 2
+    assert (loader.collate_fn is module.stack_arrays) == in_pipes
+    decoded = decode(loader, room_for(7, 4, torch.device("cpu")))
+    assert decoded.labels.tolist() == [0, 2, 4, 6, 8, 10, 12]
+    assert decoded.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 6]
