@@ -1,13 +1,11 @@
 """Other networks than ResNet-18 through all stages: train a step, export, measure, report, on the CPU."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.stage_process import run_stage
+
 QUICK = [
     "--batch_sizes", "[1,2]", "--max_seconds", "0.2", "--min_seconds", "0.05", "--min_samples", "3",
     "--max_samples", "5", "--target_percent", "50", "--max_warmup_seconds", "0.1", "--reference_images", "8",
@@ -15,15 +13,10 @@ QUICK = [
 ]  # fmt: skip
 
 
-def run(folder, *arguments):
-    """A stage in `folder`; answers what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", *map(str, arguments)],
-        cwd=folder, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(folder)},
-        capture_output=True, text=True, timeout=280, check=False,
-    )  # fmt: skip
+def run(folder, stage, *arguments):
+    """A stage in `folder`."""
+    done = run_stage(stage, *arguments, cwd=folder, timeout_s=280)
     assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.mark.slow

@@ -73,7 +73,10 @@ def wait_for_rows(tmp_path, count, process):
         time.sleep(0.02)
 
 
-SLOW = ("--backends", "[faulty/slow]", "--batch_sizes", "[1,2,4,8,16]", "--min_seconds", "0.3", "--run_id", "r")
+SLOW = (
+    "--backends", "[faulty/slow]", "--batch_sizes", "[1,2,4,8,16]", "--min_seconds", "0.3", "--run_id", "r",
+    "--min_samples", "5", "--reference_images", "1",
+)  # fmt: skip
 
 
 def test_kill_9_loses_no_finished_row(start_harness, run_harness, tmp_path):
