@@ -20,12 +20,9 @@ def run(folder, stage, *arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("arch", "label", "macs"),
-    [("resnet50", "ResNet-50", 2.1e9), ("mobilenet_v3_small", "MobileNetV3-Small", 2.9e7)],
-)
-def test_another_network_passes_through_every_stage_at_160_px(tmp_path, arch, label, macs):
-    """`macs`: published for 224 px, times (160 / 224) ** 2."""
+def test_another_network_passes_through_every_stage_at_160_px(tmp_path):
+    """Of the cost that is published for 224 px, times (160 / 224) ** 2."""
+    arch, label, macs = "mobilenet_v3_small", "MobileNetV3-Small", 2.9e7
     budget = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 1, "--data.batch_size", 8]
     images = ["--data.train_images", 16, "--data.val_images", 16, "--data.image_size", 160]
     run(tmp_path, "training", "fit", "--model.arch", arch, *budget, *images)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 import statistics
@@ -30,7 +31,7 @@ from harness.schema import read_rows  # noqa: E402 - found through the line abov
 PREAMBLE = """
 import json, sys, time
 import numpy as np
-path, threads, batch, size, seconds = sys.argv[1], *map(int, sys.argv[2:])
+path, threads, batch, size, seconds = sys.argv[1], *map(int, sys.argv[2:5]), float(sys.argv[5])
 images = np.random.default_rng(0).standard_normal((batch, 3, size, size)).astype(np.float32)
 def report(step):
     for _ in range(5): step()
@@ -80,7 +81,7 @@ class Bench:
     image_size: int
     batch_size: int
     threads: int
-    seconds: int
+    seconds: float
 
     def model_path(self, backend: str) -> Path:
         """The file a backend runs."""
@@ -129,7 +130,7 @@ def time_with_benchmark_app(bench: Bench) -> float:
     shape = f"[{bench.batch_size},3,{bench.image_size},{bench.image_size}]"
     command = [
         Path(sys.executable).with_name("benchmark_app"), "-m", bench.model_path("openvino").resolve(), "-d", "CPU",
-        "-hint", "latency", "-infer_precision", "CPU:f32", "-api", "sync", "-shape", shape, "-t", bench.seconds,
+        "-hint", "latency", "-infer_precision", "CPU:f32", "-api", "sync", "-shape", shape, "-t", math.ceil(bench.seconds),
     ]  # fmt: skip
     found = re.search(r"Median:\s+([\d.]+) ms", run(command, bench.threads))
     if found is None:
@@ -185,7 +186,7 @@ def main() -> None:
     parser.add_argument("--image_size", type=int, default=224)
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=int, default=4, help="Sampling time of each tool and turn.")
+    parser.add_argument("--seconds", type=float, default=4, help="Sampling time of each tool and turn.")
     parser.add_argument("--turns", type=int, default=5)
     args = parser.parse_args()
     lines = ["| backend | batch | tool | ms | over the harness | turns, ms |", "|---|---:|---|---:|---:|---|"]

@@ -24,7 +24,7 @@ def test_an_independent_loop_measures_the_same(exported, backend):
     Another process on the machine disturbs one turn or the other, so up to three times five turns are taken. A ratio
     outside is a fault of the harness only when the turns agree on it: else the machine is too noisy to tell.
     """
-    bench = Bench(exported.weights_dir, image_size=64, batch_size=8, threads=2, seconds=1)
+    bench = Bench(exported.weights_dir, image_size=64, batch_size=8, threads=2, seconds=0.5)
     tools = list_tools(backend, bench, timm=None)
     ratios = []
     for _ in range(3):

@@ -32,17 +32,12 @@ def start(*arguments, cwd):
     )  # fmt: skip
 
 
-def finish(process):
-    out, err = process.communicate()
-    assert process.returncode == 0, err
-    return out
-
-
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(run_training, tmp_path_factory):
     """A folder with an unbroken run and one that was killed in its third epoch and resumed, with another loader."""
     folder = tmp_path_factory.mktemp("resume")
-    finish(start("--data.workers", 0, "--weights_dir", "whole", cwd=folder))
+    whole = run_training("fit", *RUN, "--data.workers", 0, "--weights_dir", "whole", cwd=folder)
+    assert whole.returncode == 0, whole.stderr
     killed = start("--data.workers", 1, "--weights_dir", "cut", cwd=folder)
     while not (line := killed.stdout.readline()).startswith("epoch 2:"):
         assert line, killed.stderr.read()
@@ -54,8 +49,10 @@ def runs(tmp_path_factory):
     left = killed.communicate()[0]
     assert "epoch 3" not in left
     assert not (folder / "cut").exists()
-    resumed = finish(start("--data.workers", 0, "--weights_dir", "cut", "--ckpt_path", "last", cwd=folder))
-    return folder, resumed
+    more = ("--data.workers", 0, "--weights_dir", "cut", "--ckpt_path", "last")
+    resumed = run_training("fit", *RUN, *more, cwd=folder)
+    assert resumed.returncode == 0, resumed.stderr
+    return folder, resumed.stdout
 
 
 @pytest.mark.slow
