@@ -130,7 +130,8 @@ def time_with_benchmark_app(bench: Bench) -> float:
     shape = f"[{bench.batch_size},3,{bench.image_size},{bench.image_size}]"
     command = [
         Path(sys.executable).with_name("benchmark_app"), "-m", bench.model_path("openvino").resolve(), "-d", "CPU",
-        "-hint", "latency", "-infer_precision", "CPU:f32", "-api", "sync", "-shape", shape, "-t", math.ceil(bench.seconds),
+        "-hint", "latency", "-infer_precision", "CPU:f32", "-api", "sync", "-shape", shape,
+        "-t", math.ceil(bench.seconds),
     ]  # fmt: skip
     found = re.search(r"Median:\s+([\d.]+) ms", run(command, bench.threads))
     if found is None:
