@@ -111,7 +111,7 @@ def time_with_harness(backend: str, bench: Bench) -> float:
             "--results_dir", folder, "--run_id", "run", "--backends", f"[{backend}]", "--calibrate", "false",
             "--image_sizes", f"[{bench.image_size}]", "--batch_sizes", f"[{bench.batch_size}]",
             "--threads", bench.threads, "--self_check", "false", "--reference_images", bench.batch_size,
-            "--min_seconds", bench.seconds, "--max_seconds", 2 * bench.seconds,
+            "--min_seconds", bench.seconds, "--max_seconds", bench.seconds, "--warmup_window_ms", 50,
         ]  # fmt: skip
         run(command, bench.threads)
         row = next(read_rows((Path(folder) / "run" / "rows.jsonl").read_text(encoding="utf-8")))
