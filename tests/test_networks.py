@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from analysis.names import network_label
 from tests.stage_process import run_stage
 
 QUICK = [
@@ -17,6 +18,11 @@ def run(folder, stage, *arguments):
     """A stage in `folder`."""
     done = run_stage(stage, *arguments, cwd=folder, timeout_s=280)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("arch", "label"), [("resnet50", "ResNet-50"), ("my_network", "my_network")])
+def test_networks_have_the_names_of_their_papers(arch, label):
+    assert network_label(arch) == label
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ def test_constant_service_gives_the_mean_and_the_p99_of_m_d_1(load: float) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("load", [0.3, 0.8])
+@pytest.mark.parametrize("load", [0.3, 0.6, 0.8])
 def test_four_million_requests_come_closer(load: float) -> None:
     check_m_d_1(load, 4_000_000, 0.01, 0.0012)
 
