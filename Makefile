@@ -64,10 +64,10 @@ tensorboard: $(SETUP)  ## Serve benchmark results and training curves in TensorB
 	$(VENV)/bin/tensorboard --logdir lightning_logs
 
 test: $(DEV)  ## Run the test suite
-	$(PY) -m pytest -n 3 --dist loadfile -m "not (slow or alone)"
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 3 --dist loadfile -m "not (slow or alone)"
 
 test-all: test  ## The suite and the slow tests: INT8, every backend for real, and against an independent loop
-	$(PY) -m pytest -n 2 --dist loadfile -m slow
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m slow
 	$(PY) -m pytest -m alone
 
 lint: $(DEV)  ## Check style, types and import rules

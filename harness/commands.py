@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, fields
 from typing import Any
 
-from scipy import stats
+import numpy as np
+from scipy.special import stdtrit
 
 from harness.artifacts import Artifact, Model
 from harness.backends import family
@@ -80,7 +81,7 @@ def make_load_command(job: Job, config: BenchConfig, model: Model, device: str, 
 
 
 def make_stop_rule(config: BenchConfig) -> StopRule:
-    """The worker's part of the configuration, with Student's t quantiles from SciPy."""
-    freedom = range(1, min(config.max_samples, 1000) + 1)
+    """The worker's part of the configuration, with Student's t quantiles (`scipy.stats` takes long to import)."""
+    freedom = np.arange(1, min(config.max_samples, 1000) + 1)
     shared = {field.name: getattr(config, field.name) for field in fields(StopRule) if field.name != "t_975"}
-    return StopRule(**shared, t_975=tuple(float(stats.t.ppf(0.975, df)) for df in freedom))
+    return StopRule(**shared, t_975=tuple(stdtrit(freedom, 0.975).tolist()))

@@ -1,27 +1,17 @@
 """All stages in a row, as the Makefile calls them, on a tiny real run: stages meet in files alone."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from harness.schema import read_rows
-from tests.training_process import run_training
-
-ROOT = Path(__file__).parents[1]
+from tests.stage_process import run_stage
 
 
-def stage(folder, *arguments):
-    """Run `python -m ...` in `folder` as its working directory; answers its stdout."""
-    command = [sys.executable, "-m", *map(str, arguments)]
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(folder), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280, check=False
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+def stage(folder, name, *arguments):
+    """Run `python -m NAME ...` in `folder` as its working directory."""
+    done = run_stage(name, *arguments, cwd=folder, timeout_s=280)
+    assert done.returncode == 0, f"{name} {arguments}\n{done.stdout}\n{done.stderr}"
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +20,11 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("pipeline")
     fit = ["fit", "--data.train_images", 16, "--data.val_images", 16, "--data.batch_size", 8]
     fit += ["--data.workers", 0, "--trainer.max_epochs", 1]
-    assert run_training(*fit, "--data.image_size", 32, cwd=path).returncode == 0
+    stage(path, "training", *fit, "--data.image_size", 32)
     stage(path, "export", "--to", "[reference,onnx]", "--reference_images", 8)
     bench = ["harness", "--device", "cpu", "--run_id", "tiny", "--batch_sizes", "[1,2]", "--max_seconds", 0.3]
     bench += ["--backends", "[pytorch,onnx_runtime]", "--threads", 1, "--min_seconds", 0.1, "--min_samples", 5]
+    bench += ["--calibrate", "false"]
     stage(path, *bench)
     stage(path, "analysis", "report", "--run_id", "tiny")
     return path

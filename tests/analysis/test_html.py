@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
 from pathlib import Path
@@ -134,6 +135,11 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@functools.cache
+def harmless_page(language: str) -> Xml.Element:
+    return parse(build_page(hostile_report("zebra", language), language, Path("x")))
+
+
 @pytest.mark.parametrize("language", ["en", "ru"])
 @pytest.mark.parametrize("text", HOSTILE)
 def test_no_element_comes_from_data(text: str, language: str, tmp_path: Path) -> None:
@@ -144,7 +150,7 @@ def test_no_element_comes_from_data(text: str, language: str, tmp_path: Path) ->
         return [(element.tag, set(element.keys()) - {"class"}) for element in page.iter() if element.tag != "code"]
 
     hostile = parse(build_page(hostile_report(text, language), language, tmp_path))
-    harmless = parse(build_page(hostile_report("zebra", language), language, tmp_path))
+    harmless = harmless_page(language)
     assert shape(hostile) == shape(harmless)
     shown = words_of(hostile.find(".//main"))
     assert shown.count(text) == words_of(harmless.find(".//main")).count("zebra")

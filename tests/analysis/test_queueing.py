@@ -143,8 +143,8 @@ def test_a_table_without_samples_is_refused() -> None:
 @pytest.mark.alone
 @pytest.mark.parametrize(("load", "delay_ms"), [(0.6, 0.0), (0.3, 20.0)])
 def test_a_real_batching_server_is_as_slow_as_simulated(load: float, delay_ms: float) -> None:
-    """5 s of Poisson requests over loopback; the event loops of server and client cost a little more."""
-    tries = (run_once("stand_in", Batcher(8, delay_ms), load, 5.0) for _ in range(3))  # a neighbour may spoil one
+    """3 s of Poisson requests over loopback; the event loops of server and client cost a little more."""
+    tries = (run_once("stand_in", Batcher(8, delay_ms), load, 3.0) for _ in range(3))  # a neighbour may spoil one
     assert any(
         np.allclose(found.real, found.adjusted, rtol=0.12, atol=2.0)
         and np.allclose(found.real, found.simulated, rtol=0.15, atol=2.0)

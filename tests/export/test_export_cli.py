@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import torchvision
 
 from export import pipeline
 from export.__main__ import main
+from tests.stage_process import run_stage
 
 
 class Opens:
@@ -226,6 +225,5 @@ def test_a_single_target_and_a_single_size_need_no_list(bare) -> None:
 
 
 def test_the_command_itself_ends_with_status_2_and_no_traceback(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "export", "--weights_dir", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = run_stage("export", "--weights_dir", tmp_path, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)

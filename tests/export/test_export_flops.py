@@ -39,7 +39,16 @@ def test_fused_resnet18_moves_the_bytes_counted_by_hand(image_size: int, megabyt
 
 
 @pytest.mark.parametrize(
-    "arch", ["mobilenet_v3_small", "efficientnet_b0", "shufflenet_v2_x1_0", "densenet121", "swin_t", "convnext_tiny"]
+    "arch",
+    [
+        "resnet50",
+        "mobilenet_v3_small",
+        "efficientnet_b0",
+        "shufflenet_v2_x1_0",
+        "densenet121",
+        "swin_t",
+        "convnext_tiny",
+    ],
 )
 def test_other_networks_have_the_cost_that_torchvision_publishes(arch: str) -> None:
     """Three counts agree, or count_cost raises; the fourth is torchvision's model card, at 224 px for 1000 classes."""

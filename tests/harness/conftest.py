@@ -17,6 +17,9 @@ sys.path.insert(0, str(HERE))
 
 import faulty  # noqa: E402 - found through the line above, as its own processes find it
 
+from harness.__main__ import main  # noqa: E402
+from harness.backends import BACKENDS  # noqa: E402
+
 
 def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -58,16 +61,26 @@ def worker_script(tmp_path):
 
 
 @pytest.fixture
-def start_harness(tmp_path, weights_dir, worker_script):
+def complete(tmp_path, weights_dir, worker_script):
+    """Puts the folders, and the settings of a short run, before the harness's arguments."""
+
+    def complete_arguments(*arguments):
+        words = ["--weights_dir", str(weights_dir)]
+        if "--resume" not in arguments:
+            words += ["--environments", json.dumps({"faulty": str(worker_script)}), "--max_seconds", "1"]
+            words += ["--min_seconds", "0", "--warmup_window_ms", "10", "--device", "cpu", "--batch_sizes", "[1,2]"]
+            words += ["--self_check", "false", "--calibrate", "false"]
+        return [*words, "--results_dir", str(tmp_path / "results"), *arguments]
+
+    return complete_arguments
+
+
+@pytest.fixture
+def start_harness(complete):
     """Start the harness with the faulty backend as a process; keyword arguments go to Popen."""
 
     def start(*arguments, **options):
-        command = [sys.executable, str(HERE / "faulty.py"), "harness", "--weights_dir", str(weights_dir)]
-        if "--resume" not in arguments:
-            command += ["--environments", json.dumps({"faulty": str(worker_script)}), "--max_seconds", "1"]
-            command += ["--min_seconds", "0", "--warmup_window_ms", "10", "--device", "cpu", "--batch_sizes", "[1,2]"]
-            command += ["--self_check", "false", "--calibrate", "false"]
-        command += ["--results_dir", str(tmp_path / "results"), *arguments]
+        command = [sys.executable, str(HERE / "faulty.py"), "harness", *complete(*arguments)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT, "env": environment}
         return subprocess.Popen(command, **{**pipes, **options})
@@ -83,5 +96,22 @@ def run_harness(start_harness):
         process = start_harness(*arguments, **options)
         out, err = process.communicate(timeout=120)
         return process.returncode, out, err
+
+    return run
+
+
+@pytest.fixture
+def refuse(complete, monkeypatch, capsys):
+    """What it says, in this process, of arguments that it refuses: one line, with exit status 2."""
+    monkeypatch.setitem(BACKENDS, "faulty", None)  # taken out of the table again afterwards
+    faulty.register()
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["harness", *complete(*arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        err = capsys.readouterr().err
+        assert (stopped.value.code, err.count("\n")) == (2, 1), err
+        return err
 
     return run

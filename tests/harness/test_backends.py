@@ -42,6 +42,7 @@ def rows(exported_once, tmp_path_factory):
     done = harness(
         "--weights_dir", exported_once.weights_dir, "--results_dir", results, "--run_id", "r", "--max_seconds", "0.5",
         "--backends", json.dumps(CONTENDERS), "--batch_sizes", "[3]", "--min_samples", "5", "--threads", "1",
+        "--calibrate", "false",
         "--profile", json.dumps([f"{contender}/64/3" for contender in TRACED]),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.training_process import run_training as run_in_process
+from tests.stage_process import run_training as run_in_process
 
 
 @pytest.fixture(scope="session")

@@ -94,7 +94,7 @@ def test_the_memory_format_is_chosen_by_a_flag():
 
 
 TINY = ["--image_size", "16", "--batch_size", "4", "--seconds", "0.02", "--windows", "2", "--workers", "0",
-        "--device", "cpu"]  # fmt: skip
+        "--device", "cpu", "--train_images", "8"]  # fmt: skip
 
 
 def test_every_measurement_is_one_json_line_with_its_rate_windows_and_settings(capsys, tmp_path):

@@ -61,7 +61,8 @@ TINY = ["--data.image_size", 32, "--data.train_images", 160, "--data.val_images"
 
 @pytest.mark.slow
 def test_training_goes_on_with_the_rate_found(run_training, tmp_path):
-    done = run_training("fit", *TINY, "--trainer.max_epochs", 2, "--find_learning_rate", "true", cwd=tmp_path)
+    small = ["--model.arch", "squeezenet1_1", "--trainer.max_epochs", 2]
+    done = run_training("fit", *TINY, *small, "--find_learning_rate", "true", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     found = re.search(r"learning rate found: (\S+) \(instead of 0\.05\); loss over rate: (\S+)", done.stdout)
     events = EventAccumulator(str(tmp_path / found[2]))
