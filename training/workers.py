@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, Dataset
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps it, not a file of ours
@@ -36,8 +37,13 @@ def make_loader(
         pin_memory=torch.cuda.is_available(),
         # seeds of the processes: from the global generator, their number would change what training draws next
         generator=torch.Generator(),
-        **{"persistent_workers": count > 0, **options},
+        **{"persistent_workers": count > 0, "worker_init_fn": use_one_thread, **options},
     )
+
+
+def use_one_thread(worker: int) -> None:
+    """For NumPy's BLAS, as PyTorch does for its own: else each uses every core, and all wait for one another."""
+    threadpool_limits(1)
 
 
 def make_decoder(dataset: Dataset[Any], workers: int, image_size: int, batch_size: int) -> DataLoader[Any]:
@@ -48,7 +54,9 @@ def make_decoder(dataset: Dataset[Any], workers: int, image_size: int, batch_siz
     """
     if fit_workers(workers, batch_size * 3 * image_size**2) == workers:
         return make_loader(dataset, workers, image_size, batch_size=batch_size, persistent_workers=False)
-    return DataLoader(dataset, batch_size=batch_size, num_workers=workers, collate_fn=stack_arrays)
+    return DataLoader(
+        dataset, batch_size=batch_size, num_workers=workers, collate_fn=stack_arrays, worker_init_fn=use_one_thread
+    )
 
 
 def stack_arrays(items: list[tuple[torch.Tensor, int]]) -> tuple[Any, Any]:

@@ -4,6 +4,7 @@ from collections import namedtuple
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch.utils.data import Dataset
 
 from training import workers as module
@@ -55,3 +56,19 @@ def test_what_is_decoded_once_needs_no_shared_memory(monkeypatch, free, in_pipes
     decoded = decode(loader, room_for(7, 4, torch.device("cpu")))
     assert decoded.labels.tolist() == [0, 2, 4, 6, 8, 10, 12]
     assert decoded.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 6]
+
+
+class Threads(Ramp):
+    """As Ramp, but the label is how many threads NumPy's BLAS uses in this process."""
+
+    def __getitem__(self, index):
+        return super().__getitem__(index)[0], max(pool["num_threads"] for pool in threadpool_info())
+
+
+@pytest.mark.parametrize("free", [10**9, 0])
+def test_a_loader_process_computes_with_one_thread(monkeypatch, free):
+    """As many processes as cores, each with as many threads, spend their time waiting for one another."""
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: Usage(0, 0, free))
+    with threadpool_limits(2):
+        decoded = decode(module.make_decoder(Threads(), 1, 4, batch_size=3), room_for(7, 4, torch.device("cpu")))
+    assert decoded.labels.tolist() == [1] * 7
