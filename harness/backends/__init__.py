@@ -12,7 +12,8 @@ class Entry(NamedTuple):
 
 BACKENDS = {
     "pytorch": Entry(
-        "harness.backends.pytorch:PyTorchBackend", ("eager", "channels_last", "graph", "compile", "fused")
+        "harness.backends.pytorch:PyTorchBackend",
+        ("eager", "channels_last", "graph", "compile", "compile_dynamic", "fused"),
     ),
     "onnx_runtime": Entry("harness.backends.onnx_runtime:OnnxRuntimeBackend", ("default", "tuned", "tensorrt")),
     "torch_trt": Entry(

@@ -12,10 +12,10 @@ HINT = 64  # images; the batch size whose tile sizes every larger and smaller on
 
 
 class Compiled:
-    """Compilations of one network on one device.
+    """Compilations of one network on one device: for each batch size its own or, `shared`, one for all but 1.
 
-    On a CPU every batch size has its own. On a GPU batch size 1 has its own and all others share one, whose batch axis
-    is dynamic: one compilation takes 5 s to 10 s there, and a server that batches what arrives cannot wait for more.
+    The batch axis of the shared one is dynamic. A compilation takes 5 s to 10 s on an H200, so a server that batches
+    what arrives has no time for many.
     """
 
     def __init__(

@@ -16,18 +16,20 @@ from harness.backends.onednn import trace_kernels
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 OFFERED = {"cpu": ("fp32", "bf16"), "cuda": ("fp32", "tf32", "fp16", "bf16")}
-CUDA_ONLY = ("graph", "fused")
+CUDA_ONLY = ("graph", "fused", "compile_dynamic")
+COMPILED = ("compile", "compile_dynamic")
 # how Inductor on a CPU and Triton say that there is no compiler: their error classes are private
 NO_COMPILER = ("No working C++ compiler", "Failed to find C compiler")
-CAPTURED = ("graph", "compile", "fused")  # on a GPU
+CAPTURED = ("graph", *COMPILED, "fused")  # on a GPU
 
 
 class PyTorchBackend(Backend):
     """torchvision's network.
 
     `eager`: contiguous, NCHW. All others are channels_last (NHWC): `channels_last` eager; `graph` the same in a CUDA
-    graph; `compile` by Inductor with frozen weights; `fused` of cuDNN's fused calls. On a GPU the last two run in a
-    CUDA graph too, captured over fixed addresses: what `mode="reduce-overhead"` does, without its copy of the input.
+    graph; `compile` by Inductor with frozen weights, for each batch size anew; `compile_dynamic` the same once for all
+    of them but 1; `fused` of cuDNN's fused calls. On a GPU the last three run in a CUDA graph too, captured over fixed
+    addresses: what `mode="reduce-overhead"` does, without its copy of the input.
     """
 
     def load(self, spec: Spec) -> None:
@@ -64,8 +66,8 @@ class PyTorchBackend(Backend):
             model = fuse(model.eval())
         self.device = torch.device(spec.device)
         self.network = model.eval().to(self.device, self.dtype, memory_format=self.memory_format)
-        compiles = spec.variant == "compile"
-        self.compiled = Compiled(self.network, shared=spec.device == "cuda") if compiles else None
+        shared = spec.variant == "compile_dynamic"
+        self.compiled = Compiled(self.network, shared=shared) if spec.variant in COMPILED else None
         self.versions = {"torch": torch.__version__, "torchvision": torchvision.__version__}
         if spec.device == "cuda":
             self.versions |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
@@ -132,7 +134,7 @@ class PyTorchBackend(Backend):
 
         A compilation that several batch sizes share is counted for each.
         """
-        return self.prepare_ms if self.spec.device == "cuda" or self.spec.variant == "compile" else None
+        return self.prepare_ms if self.spec.device == "cuda" or self.compiled is not None else None
 
     def gpu_memory_mb(self) -> float | None:
         """Peak of torch's allocator at the bound batch size."""

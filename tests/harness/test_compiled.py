@@ -16,8 +16,8 @@ def make_images(batch_size):
 
 
 @pytest.mark.parametrize(("shared", "compilations"), [(True, 2), (False, 4)])
-def test_on_a_gpu_all_batch_sizes_but_one_share_a_compilation(shared, compilations):
-    """Batches 1, 4, 7 and 100: those of 1 and of all others; on a CPU each its own. Answers are the network's."""
+def test_all_batch_sizes_but_one_can_share_a_compilation(shared, compilations):
+    """Batches 1, 4, 7 and 100: those of 1 and of all others, or each its own. Answers are the network's."""
     counter = CompileCounter()
     compiled = Compiled(NETWORK.eval(), shared=shared, backend=counter)
     with torch.inference_mode():

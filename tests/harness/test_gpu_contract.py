@@ -15,7 +15,7 @@ from harness.schema import read_rows
 pytestmark = pytest.mark.gpu
 ROOT = Path(__file__).parents[2]
 PRECISIONS = {"pytorch": ("fp32", "tf32", "fp16", "bf16"), "onnx_runtime": ("fp32", "tf32", "fp16")}
-CAPTURED = {"pytorch": ("graph", "compile", "fused"), "onnx_runtime": ("tuned",)}
+CAPTURED = {"pytorch": ("graph", "compile", "compile_dynamic", "fused"), "onnx_runtime": ("tuned",)}
 
 
 @pytest.mark.parametrize("backend", PRECISIONS)
