@@ -81,24 +81,25 @@ print(json.dumps(answers))
 
 
 def time_with_harness(weights_dir: Path, image_size: int, *, l2_flush: bool) -> dict[tuple[str, str, int], float]:
-    """Median device_ms of every cell."""
-    found = {}
+    """Median device_ms of every cell, in one run."""
+    contenders = dict.fromkeys(f"pytorch/{variant}/{precision}" for variant, precision, _ in CELLS)
+    only = [f"pytorch/{variant}/{precision}:{image_size}:{batch}" for variant, precision, batch in CELLS]
     with tempfile.TemporaryDirectory() as folder:
-        for name in dict.fromkeys(cell[:2] for cell in CELLS):
-            run_id = "-".join(name)
-            batches = [batch for *cell, batch in CELLS if tuple(cell) == name]
-            command = [
-                sys.executable, "-m", "harness", "--device", "cuda", "--weights_dir", weights_dir.resolve(),
-                "--results_dir", folder, "--run_id", run_id, "--backends", f"[pytorch/{'/'.join(name)}]",
-                "--image_sizes", f"[{image_size}]", "--batch_sizes", json.dumps(batches), "--calibrate", "false",
-                "--self_check", "false", "--l2_flush", str(l2_flush).lower(), "--min_samples", "50",
-            ]  # fmt: skip
-            subprocess.run([str(word) for word in command], cwd=ROOT, check=True, capture_output=True)
-            for row in read_rows((Path(folder) / run_id / "rows.jsonl").read_text(encoding="utf-8")):
-                if not row.samples:
-                    raise RuntimeError(f"{row.job}: {row.status}: {row.reason}")
-                found[(*name, row.job.batch_size)] = statistics.median(row.samples["device_ms"])
-    return found
+        command = [
+            sys.executable, "-m", "harness", "--device", "cuda", "--weights_dir", weights_dir.resolve(),
+            "--results_dir", folder, "--run_id", "run", "--backends", f"[{','.join(contenders)}]",
+            "--image_sizes", f"[{image_size}]", "--batch_sizes", json.dumps(sorted({cell[-1] for cell in CELLS})),
+            "--only", f"[{','.join(map(json.dumps, only))}]", "--order", "variant", "--calibrate", "false",
+            "--self_check", "false", "--l2_flush", str(l2_flush).lower(), "--min_samples", "50",
+        ]  # fmt: skip
+        subprocess.run([str(word) for word in command], cwd=ROOT, check=True, stdout=sys.stderr)
+        rows = list(read_rows((Path(folder) / "run" / "rows.jsonl").read_text(encoding="utf-8")))
+    for row in rows:
+        if not row.samples:
+            raise RuntimeError(f"{row.job}: {row.status}: {row.reason}")
+    medians = [statistics.median(row.samples["device_ms"]) for row in rows]
+    jobs = [row.job for row in rows]
+    return {(job.variant, job.precision, job.batch_size): ms for job, ms in zip(jobs, medians, strict=True)}
 
 
 def main() -> None:
