@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from harness.config import BenchConfig
-from harness.plan import Group, may_share_worker
+from harness.plan import Group
 from harness.schema import Job, Row, SchemaError
 
 MAX_LOSSES = 2  # machines that a job may be lost with before it is taken for the cause
 Unit = list[Job]
 
 
-def make_units(groups: Iterable[Group], config: BenchConfig) -> list[Unit]:
+def make_units(groups: Iterable[Group], may_share_worker: Callable[[Job, Job], bool]) -> list[Unit]:
     """What one device measures in a row: a group, or several whose jobs share one worker."""
     units: list[Unit] = []
     for group in groups:
-        if units and may_share_worker(units[-1][-1], group.first, config):
+        if units and may_share_worker(units[-1][-1], group.first):
             units[-1].extend(group.jobs)
         else:
             units.append(list(group.jobs))

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 
 from harness.artifacts import Model
@@ -15,7 +16,7 @@ from harness.cluster_files import list_checksums, pack
 from harness.commands import describe_job
 from harness.config import BenchConfig
 from harness.interrupt import Interrupt
-from harness.plan import Group
+from harness.plan import Group, may_share_worker
 from harness.schema import Job, Row, SchemaError
 from harness.store import RunFolder, utc_now
 from harness.time_sheet import TimeSheet
@@ -40,7 +41,7 @@ class ClusterSweep:
     def run(self, groups: list[Group]) -> None:
         """Measure all groups; returns early when interrupted. Raises ClusterError when no machine is left."""
         start, devices = time.monotonic(), len(self.cluster.actors)
-        self.board = Board(deque(make_units(groups, self.config)))
+        self.board = Board(deque(make_units(groups, partial(may_share_worker, config=self.config))))
         self.calls: dict[Any, str] = {}
         self.told = False
         for name in list(self.cluster.actors):

@@ -1,6 +1,7 @@
 """The parts of a cluster sweep: who measures what, where devices are, files that travel, and the remote side."""
 
 from collections import deque
+from functools import partial
 
 import faulty
 import pytest
@@ -13,7 +14,7 @@ from harness.cluster_board import Board, make_units
 from harness.cluster_device import Device
 from harness.cluster_files import find_same, list_checksums, pack, unpack
 from harness.config import BenchConfig
-from harness.plan import Group
+from harness.plan import Group, may_share_worker
 from harness.schema import Job, Row, SchemaError
 
 
@@ -24,7 +25,9 @@ def jobs_of(variant, *batches, size=8):
 def test_groups_that_share_a_worker_stay_together():
     """Under `order: contender`, sizes follow one another in one unit."""
     groups = [Group(tuple(jobs_of(v, 1, 2, size=s))) for v, s in (("a", 8), ("a", 16), ("b", 8))]
-    assert [len(unit) for unit in make_units(groups, BenchConfig(order="contender"))] == [4, 2]
+    assert [
+        len(unit) for unit in make_units(groups, partial(may_share_worker, config=BenchConfig(order="contender")))
+    ] == [4, 2]
 
 
 def test_a_row_is_accepted_once():
