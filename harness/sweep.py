@@ -99,7 +99,7 @@ class Sweep:
         return None
 
     def _get_worker(self, job: Job) -> tuple[WorkerProcess, dict[str, Any]]:
-        """The worker with the job's model loaded: the one before where only the image size differs, else a new one."""
+        """The worker with the job's model loaded: the one before where `may_share_worker`, else a new one."""
         if self.kept is None or not may_share_worker(self.kept[0], job, self.config):
             self._stop_kept()
             log = self.folder.path / "logs" / f"{job.backend}-{job.variant}-{job.precision}-{job.image_size}.log"

@@ -21,6 +21,9 @@ class Compiled:
     def __init__(
         self, network: torch.nn.Module, *, shared: bool, backend: str | Callable[..., Any] = "inductor"
     ) -> None:
+        import torch._inductor.config  # noqa: PLC0415 - a second of import that only this needs
+
+        torch._inductor.config.freezing = True
         self.network, self.shared, self.backend = network, shared, backend
         self.dynamic: Callable[[torch.Tensor], torch.Tensor] | None = None
         self.shared_ms = 0.0
@@ -40,9 +43,6 @@ class Compiled:
         return self.dynamic
 
     def _compile(self, *, dynamic: bool | None) -> Callable[[torch.Tensor], torch.Tensor]:
-        import torch._inductor.config  # noqa: PLC0415 - a second of import that only this needs
-
-        torch._inductor.config.freezing = True
         torch.compiler.reset()
         self.dynamic = None  # its code went with the reset
         return torch.compile(self.network, dynamic=dynamic, fullgraph=True, backend=self.backend)

@@ -86,7 +86,6 @@ class PyTorchBackend(Backend):
             self.batch = None
             if self.spec.device == "cuda":
                 free_memory()
-                torch.cuda.reset_peak_memory_stats()
             self.batch = self._prepare(batch.to(self.device, self.dtype, memory_format=self.memory_format))
         else:
             self.batch.images.copy_(batch)
@@ -94,25 +93,22 @@ class PyTorchBackend(Backend):
     @torch.inference_mode()
     def _prepare(self, images: torch.Tensor) -> Batch:
         """One graph for each batch size; of compilations see Compiled."""
-        start = time.perf_counter()
-        captured = self.spec.device == "cuda" and self.spec.variant in CAPTURED
-        shared_ms = self.compiled.shared_ms if self.compiled else 0.0
+        on_gpu = self.spec.device == "cuda"
         try:
             infer = self.compiled.get(images) if self.compiled else self.network
-            if (
-                self.compiled and self.compiled.shared_ms != shared_ms
-            ):  # what it took for its example is no one's memory
-                shared_ms = 0.0
+            if on_gpu:  # what a shared compilation took for its example is not this batch size's memory
                 free_memory()
                 torch.cuda.reset_peak_memory_stats()
-            batch = Batch(infer, images, captured=captured)
+            start = time.perf_counter()
+            batch = Batch(infer, images, captured=on_gpu and self.spec.variant in CAPTURED)
         except Exception as error:
             if any(sign in str(error) for sign in NO_COMPILER):
                 raise BackendUnavailable("torch.compile needs a C++ compiler: install g++ (or set CXX)") from error
             raise
-        if self.spec.device == "cuda":
+        if on_gpu:
             torch.cuda.synchronize()
-        self.prepare_ms = 1000 * (time.perf_counter() - start) + (shared_ms if len(images) > 1 else 0.0)
+        shared_ms = self.compiled.shared_ms if self.compiled and len(images) > 1 else 0.0
+        self.prepare_ms = 1000 * (time.perf_counter() - start) + shared_ms
         return batch
 
     @torch.inference_mode()
