@@ -41,7 +41,8 @@ class Options:
         optimizer: sgd or adamw, fused on a GPU.
         channels_last: Memory format of images and weights: channels_last, or contiguous (false).
         augment: none, flip or crop, as --data.augment of `python -m training`.
-        train_images: Images of builtin and jpeg. Default: a gigapixel on a GPU (20000 at 224 px), 8 batches on a CPU.
+        train_images: Images of builtin and jpeg. Default, in whole batches: about a gigapixel on a GPU (20000 at
+            224 px), 8 batches on a CPU.
         workers: Processes that load images. Default: one less than the CPU cores, at most 16.
         min_step: Target for step in its fastest mode at the first image size, in images per second; a target that is
             missed is named at the end, and the exit status is 1.
@@ -145,7 +146,8 @@ def fill_in(options: Options) -> list[Settings]:
     for image_size, given in zip(sizes, batches if len(batches) == len(sizes) else batches * len(sizes), strict=True):
         small = image_size <= 256
         batch_size = given or ((512 if small else 256) if on_gpu else (8 if small else 4))
-        images = max(batch_size, round(20_000 * (224 / image_size) ** 2)) if on_gpu else 8 * batch_size
+        # whole batches: a smaller last one makes cuDNN search again, in the middle of a window
+        batches_per_epoch = max(1, round(20_000 * (224 / image_size) ** 2 / batch_size)) if on_gpu else 8
         values: dict[str, Any] = {
             "image_size": image_size,
             "batch_size": batch_size,
@@ -154,7 +156,7 @@ def fill_in(options: Options) -> list[Settings]:
             "caches": options.caches or ["none", "memory", "disk", *(["gpu"] if on_gpu else [])],
             "modes": options.modes or (["eager", "compile"] if on_gpu else ["eager"]),
             "precision": options.precision or fast_precision(),
-            "train_images": options.train_images or images,
+            "train_images": options.train_images or batches_per_epoch * batch_size,
         }
         filled.append(Settings(**(kept | values)))
     return filled

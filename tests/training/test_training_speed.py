@@ -187,3 +187,9 @@ def test_a_size_or_device_that_is_not_possible_is_one_line(capsys, monkeypatch):
         stderr = capsys.readouterr().err
         assert said in stderr
         assert len(stderr.splitlines()) == 1
+
+
+def test_on_a_gpu_an_epoch_has_whole_batches(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    flags = ["--image_size", "[224,512]", "--batch_size", "[512,256]", "--precision", "bf16-mixed"]
+    assert [settings.train_images for settings in fill_in(read_options(flags))] == [39 * 512, 15 * 256]
