@@ -17,6 +17,8 @@ from harness.clocks import Clock
 TRIM = 0.1  # share dropped at each end before the mean
 MIN_OTHER, MAX_OTHER = 3, 500  # inferences at a boundary other than device_ms
 MIN_COVERAGE = 0.9  # share of a window's wall clock that its samples must account for
+HOPE = 4.0  # times `max_seconds`: a job that would need longer than that is not sampled up to the limit
+MIN_SHARE = 0.25  # of `max_seconds`, before a job may be given up: a disturbance at the start may pass
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def warm_up(clock: Clock, run: Callable[[], None], rule: StopRule) -> tuple[list
 
 
 def sample(clock: Clock, run: Callable[[], None], batch_size: int, rule: StopRule) -> Samples:
-    """Warm up, then sample in windows until the rule is content or its limits are met.
+    """Warm up, then sample in windows until the rule is content, its limits are met or it is clear that they will be.
 
     The interval is looked at only when the number of samples has grown by a quarter, and must be narrow enough at two
     looks in a row: stopping at the first lucky moment would make it a lie (docs/decisions/stop-rule.md).
@@ -145,13 +147,28 @@ def sample(clock: Clock, run: Callable[[], None], batch_size: int, rule: StopRul
         known, confirmed = half_width <= rule.target_percent, known
         seconds = (clock.now_ms() - start) / 1000.0
         at_limit = seconds >= rule.max_seconds or len(device_ms) >= rule.max_samples
-        if at_limit or (known and confirmed and seconds >= rule.min_seconds):
-            doubt = f"95% interval still wider than ±{rule.target_percent:g}% at the limit of {rule.max_seconds:g} s"
-            doubt += f" or {rule.max_samples} samples"
+        hopeless = _is_hopeless(half_width, seconds, rule)
+        if at_limit or hopeless or (known and confirmed and seconds >= rule.min_seconds):
+            doubt = _tell_doubt(rule, hopeless=not at_limit)
             doubt = doubt if not known else "" if steady else "warm-up windows did not agree before the time limit"
             coverage = sum(device_ms) / wall_ms
             return Samples(device_ms, throughput_fps, warmup_ms, doubt, half_width, coverage, enqueue_ms)
         count = _next_count(len(device_ms), seconds, rule)
+
+
+def _tell_doubt(rule: StopRule, *, hopeless: bool) -> str:
+    """The same words for every job that ends so, as reports group jobs by them."""
+    wider = f"95% interval still wider than ±{rule.target_percent:g}%"
+    if hopeless:
+        return f"{wider}, and by so much that the limit of {rule.max_seconds:g} s would not mend it"
+    return f"{wider} at the limit of {rule.max_seconds:g} s or {rule.max_samples} samples"
+
+
+def _is_hopeless(half_width: float, seconds: float, rule: StopRule) -> bool:
+    """Whether the time that the target would take, as the square of the interval's width, is far over the limit."""
+    if math.isinf(half_width) or seconds < max(rule.min_seconds, MIN_SHARE * rule.max_seconds):
+        return False
+    return seconds * (half_width / rule.target_percent) ** 2 > HOPE * rule.max_seconds
 
 
 def _next_count(done: int, seconds: float, rule: StopRule) -> int:

@@ -84,8 +84,26 @@ def test_noise_that_never_settles_is_reported_with_its_interval():
 def test_time_limit_is_not_overrun_by_a_growing_window():
     """Samples of 1 s and a limit of 30 s: at most one sample past the limit."""
     rng = np.random.default_rng(0)
-    result = sample(FakeClock(1000 * rng.lognormal(0, 0.3, 500)), nothing, 1, make_rule(max_seconds=30.0))
+    result = sample(FakeClock(1000 * rng.lognormal(0, 0.015, 500)), nothing, 1, make_rule(max_seconds=30.0))
     assert 30.0 <= sum(result.device_ms) / 1000 <= 33.0
+    assert result.doubt == "95% interval still wider than ±0.5% at the limit of 30 s or 2000 samples"
+
+
+def test_a_job_that_would_need_far_longer_than_the_limit_is_given_up_at_a_quarter_of_it():
+    """30% of noise: ±0.5% would take about 14,000 samples of 1 ms; the limit of 2 s allows 2,000."""
+    rng = np.random.default_rng(0)
+    result = sample(FakeClock(rng.lognormal(0, 0.3, 5000)), nothing, 1, make_rule(max_seconds=2.0))
+    assert 0.5 <= sum(result.device_ms) / 1000 <= 0.7
+    assert result.doubt == (
+        "95% interval still wider than ±0.5%, and by so much that the limit of 2 s would not mend it"
+    )
+
+
+def test_a_disturbance_at_the_start_is_given_time_to_pass():
+    """60 ms of bad noise in a job that may take 2 s: trimmed away in time."""
+    rng = np.random.default_rng(0)
+    times_ms = chain(repeat(1.0, 101), rng.lognormal(0, 0.5, 60), rng.lognormal(0, 0.01, 5000))
+    assert sample(FakeClock(times_ms), nothing, 1, make_rule(max_seconds=2.0)).doubt == ""
 
 
 def test_half_width_equals_scipy_for_independent_samples():
