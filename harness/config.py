@@ -28,8 +28,9 @@ class BenchConfig:
         saturation_percent: Once two batch sizes in a row have not raised FPS over the best before them by this much,
             in %, larger ones are skipped. 0: all are measured.
         order: What is finished first: `size` (every contender at one image size; drift of the machine then meets all
-            contenders alike), `contender` (every size of one contender by one worker, which saves imports) or `variant`
-            (every size and precision of one variant by one worker).
+            contenders alike), `contender` (every size of one contender by one worker, which saves imports), `variant`
+            (every size and precision of one variant by one worker) or `backend` (all of a backend by one worker: what a
+            library has searched for a shape, cuDNN's algorithms say, is found done by the variants that come later).
         rounds: How often the whole plan is repeated, in another order each time; shows drift between repetitions.
         device: Where to run: cpu, cuda, or auto (cuda when an NVIDIA GPU answers).
         threads: CPU threads of a worker. 0: one for each physical core this process may use.
@@ -65,7 +66,7 @@ class BenchConfig:
     only: list[str] = field(default_factory=list)
     max_batch: int = 4096
     saturation_percent: float = 0.0
-    order: Literal["size", "contender", "variant"] = "size"
+    order: Literal["size", "contender", "variant", "backend"] = "size"
     rounds: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 0

@@ -10,6 +10,13 @@ from dataclasses import dataclass
 from harness.config import BenchConfig
 from harness.schema import AGAIN, Job
 
+KEPT_TOGETHER = {  # by `order`: what jobs have in common that one worker may take
+    "size": ("backend", "variant", "precision"),
+    "contender": ("backend", "variant", "precision"),
+    "variant": ("backend", "variant"),
+    "backend": ("backend",),
+}
+
 
 @dataclass(frozen=True)
 class Group:
@@ -28,7 +35,7 @@ def plan_groups(config: BenchConfig, image_sizes: list[int]) -> Iterator[Group]:
 
     The first round goes as configured (`order`), later ones in an order shuffled by the round's number, so that drift
     of the machine does not always meet the same contender. Sizes of one contender stay together under `order:
-    contender`, and its precisions beside them under `order: variant`.
+    contender`, its precisions beside them under `order: variant`, and all of a backend under `order: backend`.
     """
     for number in range(1, config.rounds + 1):
         for size, contender in make_order(config, sorted(set(image_sizes)), number):
@@ -56,17 +63,23 @@ def make_order(config: BenchConfig, sizes: list[int], number: int) -> list[tuple
         return order
     contenders = config.contenders
     shuffle(contenders)
-    if config.order == "variant":
-        variants = list(dict.fromkeys(contender[:2] for contender in contenders))
-        contenders.sort(key=lambda contender: variants.index(contender[:2]))
+    shared = len(KEPT_TOGETHER[config.order])
+    families = list(dict.fromkeys(contender[:shared] for contender in contenders))
+    contenders.sort(key=lambda contender: families.index(contender[:shared]))
     return [(size, contender) for contender in contenders for size in sizes]
 
 
 def may_share_worker(before: Job, job: Job, config: BenchConfig) -> bool:
-    """Whether the worker of one group may go on with the other: they differ in what `config.order` keeps together."""
-    same = ["backend", "variant", "round", *(["precision"] if config.order != "variant" else [])]
-    models = [(each.image_size, each.precision) for each in (before, job)]
-    return models[0] != models[1] and all(getattr(before, name) == getattr(job, name) for name in same)
+    """Whether the worker of one group may go on with the other: they share what `config.order` keeps together.
+
+    Never for the self-check, which is to find what a new process changes.
+    """
+    if AGAIN in before.variant + job.variant or before.round != job.round:
+        return False
+    models = [(each.variant, each.image_size, each.precision) for each in (before, job)]
+    return models[0] != models[1] and all(
+        getattr(before, name) == getattr(job, name) for name in KEPT_TOGETHER[config.order]
+    )
 
 
 def drop_done(groups: Iterator[Group], done: set[Job]) -> list[Group]:

@@ -32,6 +32,8 @@ class PyTorchBackend(Backend):
     addresses: what `mode="reduce-overhead"` does, without its copy of the input.
     """
 
+    compiled: Compiled | None = None
+
     def load(self, spec: Spec) -> None:
         """See Backend."""
         if spec.precision not in OFFERED[spec.device]:
@@ -42,9 +44,7 @@ class PyTorchBackend(Backend):
             raise BackendUnavailable("torch sees no CUDA device")
         import torchvision.models  # noqa: PLC0415 - counted as loading, and not needed to say `unsupported`
 
-        self.batch: Batch | None = None
-        self.compiled: Compiled | None = None
-        self.network = torch.nn.Module()  # the old one is dropped before the new one is built
+        self.drop()
         ignore_libraries()
         torch.set_num_threads(spec.threads)
         tf32 = spec.precision == "tf32"
@@ -71,6 +71,14 @@ class PyTorchBackend(Backend):
         self.versions = {"torch": torch.__version__, "torchvision": torchvision.__version__}
         if spec.device == "cuda":
             self.versions |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
+
+    def drop(self) -> None:
+        """Let go of what an earlier load left, before anything new is built."""
+        self.batch: Batch | None = None
+        if self.compiled is not None:
+            torch.compiler.reset()  # its code holds the frozen weights
+        self.compiled = None
+        self.network = torch.nn.Module()
 
     @property
     def bound(self) -> Batch:

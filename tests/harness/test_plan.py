@@ -63,6 +63,17 @@ def test_precisions_of_one_variant_may_stay_together():
     ]  # fmt: skip
 
 
+def test_all_of_a_backend_may_stay_together_but_for_the_self_check():
+    """`order: backend`: one worker for each backend; the first contender again, as a check, has one of its own."""
+    names = ["pytorch/eager/fp32", "onnx_runtime/default/fp32", "pytorch/graph/fp32"]
+    config = BenchConfig(backends=names, order="backend")
+    groups = [group.first for group in plan_groups(config, [224])]
+    assert [(job.backend, job.variant) for job in groups] == [
+        ("pytorch", "eager"), ("pytorch", "graph"), ("onnx_runtime", "default"), ("pytorch", "eager+again"),
+    ]  # fmt: skip
+    assert [may_share_worker(before, job, config) for before, job in pairwise(groups)] == [True, False, False]
+
+
 def test_without_batch_sizes_the_powers_of_two_are_planned():
     """Up to max_batch, and not past it."""
     assert BenchConfig(batch_sizes=[], max_batch=100).batches == [1, 2, 4, 8, 16, 32, 64]
