@@ -15,6 +15,7 @@ from export.files import BadInputError, CheckFailedError
 
 ROOT = Path(__file__).resolve().parent.parent
 TENSORRT_PYTHON = ROOT / ".venv-tensorrt" / "bin" / "python"  # what `make setup-tensorrt-pypi` makes
+DONE = {"describe": "built", "engine": "built", "torch_trt": "built", "time": "timed"}
 INSTALL = "install it with `make setup-tensorrt`, or name an interpreter that has it with --engine_python"
 
 
@@ -41,7 +42,9 @@ class Builder:
             answer = self._ask({"do": "describe"})
             if "error" in answer:
                 mend = f"; {INSTALL}" if "No module named" in answer["error"] else ""
-                raise BadInputError(f"--to: cannot build engines under {self.interpreter}: {answer['error']}{mend}")
+                raise BadInputError(
+                    f"--engine_python: cannot build engines under {self.interpreter}: {answer['error']}{mend}"
+                )
             self._about = answer
         return self._about
 
@@ -52,7 +55,7 @@ class Builder:
         """
         answer = self._ask({"do": what, "request": request}, timeout_s)
         if "error" in answer:
-            raise CheckFailedError(f"not built: {answer['error']}; the whole log is {self.log}")
+            raise CheckFailedError(f"not {DONE[what]}: {answer['error']}; the whole log is {self.log}")
         return answer
 
     def _ask(self, command: dict[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
@@ -64,14 +67,15 @@ class Builder:
             self._commands.flush()
             if not select.select([self._replies], [], [], timeout_s)[0]:
                 self.close()
-                raise TookTooLongError(f"not built in {timeout_s:g} s")
+                raise TookTooLongError(f"not {DONE[command['do']]} in {timeout_s:g} s")
             line = self._replies.readline()
         except BrokenPipeError:
             line = ""
         if not line.endswith("\n"):
             status = self.process.wait()
             self.close()
-            raise CheckFailedError(f"not built: the builder ended with status {status}; its log is {self.log}")
+            what = DONE[command["do"]]
+            raise CheckFailedError(f"not {what}: the builder ended with status {status}; its log is {self.log}")
         return json.loads(line)
 
     def _start(self) -> None:

@@ -1,6 +1,7 @@
 """Child process: builds TensorRT engines and Torch-TensorRT modules, and times engines.
 
-Started by `export.builder`, in their environment. JSON lines over two private pipes (stdout and stderr belong to the libraries):
+Started by `export.builder`, in their environment; JSON lines over two private pipes (stdout and stderr belong to the
+libraries):
   {"do": "describe"}                   -> {"gpu", "tensorrt", "torch_tensorrt", ...}
   {"do": "engine" | "torch_trt", ...}  -> manifest fields of the file written to `out`
   {"do": "time", ...}                  -> samples; answers of the engine are in `out`
