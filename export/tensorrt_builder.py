@@ -116,8 +116,8 @@ def configure(trt: Any, builder: Any, mode: Mode, optimization_level: int) -> An
 def choose_tactics(trt: Any, config: Any, timing_iterations: int | None, tactic_sources: str) -> None:
     """How often each candidate kernel is timed (its average counts), and where candidates come from.
 
-    `own`: TensorRT's kernels alone. `all`: cuDNN, cuBLAS and cuBLASLt too, which 8.6 only asks with a preview feature
-    off (TensorRT 11 knows neither them nor that feature).
+    `own`: TensorRT's kernels alone. `all`: cuDNN, cuBLAS and cuBLASLt too, and in 8.6 without the preview feature that
+    keeps them out whatever the sources are (TensorRT 11 knows neither).
     """
     if timing_iterations is not None:
         config.avg_timing_iterations = timing_iterations

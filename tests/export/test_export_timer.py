@@ -89,7 +89,7 @@ def test_the_first_inference_of_a_window_is_not_timed():
     [("default", None), ("own", False), ("all", True)],
 )
 def test_tactic_sources_are_asked_for_as_the_version_has_them(tensorrt, sources, external):
-    """8.6 asks the libraries only with its preview feature off; 11 has only its own kernels."""
+    """8.6 has a preview feature that keeps the libraries out; 11 has only its own kernels."""
     config = tensorrt.Config()
     tensorrt_builder.choose_tactics(tensorrt, config, 8, sources)
     own = ["EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"]
