@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -87,4 +88,6 @@ def _stop(status: int, line: str) -> int:
 
 
 if __name__ == "__main__":
+    # a time limit ends as Ctrl-C does: without its parent, the child would go on building, beside the next search
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -17,8 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import psutil
 import pytest
 
+from export.builder import find_interpreter
 from export.engine_search import main
 
 ROOT = Path(__file__).parents[2]
@@ -170,8 +172,9 @@ def test_a_build_that_takes_too_long_is_given_up_and_tried_again_with_more_time(
 
 
 @pytest.mark.slow
-def test_an_interrupted_search_keeps_what_it_measured(searched, tmp_path):
-    """Ctrl-C while the second engine is built: exit status 130, and a whole first line."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_search_keeps_what_it_measured(searched, tmp_path, number):
+    """Ctrl-C or a time limit while the second engine is built: exit status 130, a whole first line, no child left."""
     assert searched.run() == 0
     process = subprocess.Popen(
         [sys.executable, "-m", "export.engine_search", *searched.flags("--optimization_levels", "[3,4]")],
@@ -185,35 +188,30 @@ def test_an_interrupted_search_keeps_what_it_measured(searched, tmp_path):
         if line.startswith(b"[2/2]"):
             break
     time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    (child,) = psutil.Process(process.pid).children()
+    process.send_signal(number)
     _, err = process.communicate(timeout=30)
+    assert not child.is_running()
     assert (process.returncode, err.count(b"\n")) == (130, 1)
     assert b"interrupted; what was measured is in" in err
     assert [record["optimization_level"] for record in searched.records()] == [3]
     assert not list(tmp_path.glob("engine-search-*"))
 
 
-@pytest.mark.parametrize(
-    ("flags", "said"),
-    [
-        (["--profiles", "[8-4-1]"], "--profiles: 8-4-1 must ascend from 1"),
-        (["--profiles", "[64]"], "--profiles: 64 holds none of --batch_sizes [128, 256, 512, 1024, 2048]"),
-        (["--optimization_levels", "[6]"], "--optimization_levels: [6]; give levels from 0 to 5"),
-        (["--timing_iterations", "[0]"], "--timing_iterations: [0]; give more than 0"),
-        (["--stems", "[]"], "--stems: empty"),
-        (["--stems", "[square]"], "--stems"),
-        (["--quantized", "[everything]"], "--quantized"),
-        (["--seconds", "0"], "--seconds: 0.0; give more than 0"),
-        (["--output", "found.txt"], "--output: found.txt; give a file that ends in .jsonl"),
-    ],
-)
-def test_bad_flags_are_one_line(capsys, flags, said):
-    """Exit status 2, naming the flag."""
-    with pytest.raises(SystemExit) as stop:
-        main(flags)
-    err = capsys.readouterr().err
-    assert (stop.value.code, err.count("\n")) == (2, 1)
-    assert said in err
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_on_a_gpu_every_stem_and_placement_answers_right(exported, tmp_path, precision):
+    """With the real TensorRT, where there is one: built quickly, timed shortly, all within the tolerances."""
+    python = find_interpreter(None)
+    if subprocess.run([python, "-c", "import tensorrt"], check=False, capture_output=True).returncode:
+        pytest.skip(f"needs TensorRT under {python}")
+    output = tmp_path / "search.jsonl"
+    flags = ["--weights_dir", str(exported.weights_dir), "--image_size", "64", "--precision", precision]
+    flags += ["--profiles", "[8-32-64]", "--batch_sizes", "[8,64]", "--optimization_levels", "[1]", "--seconds", "0.1"]
+    flags += ["--timing_iterations", "[1]", "--tactic_sources", "[default]"]
+    assert main([*flags, "--output", str(output)]) == 0
+    records = [json.loads(line) for line in output.read_text().splitlines()]
+    assert {(record["status"], record["reason"]) for record in records} == {("ok", None)}
 
 
 def test_what_the_search_needs_is_named_where_it_is_missing_or_stale(searched, capsys):

@@ -1,4 +1,4 @@
-"""The pure parts of the search: which trials, how samples and answers are judged, the file and the table."""
+"""The pure parts of the search: flags, trials, how samples and answers are judged, the file and the table."""
 
 import json
 from dataclasses import asdict, replace
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import trim_mean as scipy_trim_mean
 
+from export.engine_search import main
 from export.files import BadInputError
 from export.search_judge import count_layers, find_contradiction, judge_answers, rate_batches, trim_mean
 from export.search_plan import combine, list_trials
@@ -162,3 +163,26 @@ def test_a_line_that_is_no_trial_is_named(tmp_path, line):
     path.write_text(f"{json.dumps(make_record())}\n{line}\n")
     with pytest.raises(BadInputError, match=r"^--output: line 2 of .*search.jsonl is no trial of a search; delete it$"):
         read_records(path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--profiles", "[8-4-1]"], "--profiles: 8-4-1 must ascend from 1"),
+        (["--profiles", "[64]"], "--profiles: 64 holds none of --batch_sizes [128, 256, 512, 1024, 2048]"),
+        (["--optimization_levels", "[6]"], "--optimization_levels: [6]; give levels from 0 to 5"),
+        (["--timing_iterations", "[0]"], "--timing_iterations: [0]; give more than 0"),
+        (["--stems", "[]"], "--stems: empty"),
+        (["--stems", "[square]"], "--stems"),
+        (["--quantized", "[everything]"], "--quantized"),
+        (["--seconds", "0"], "--seconds: 0.0; give more than 0"),
+        (["--output", "found.txt"], "--output: found.txt; give a file that ends in .jsonl"),
+    ],
+)
+def test_bad_flags_are_one_line(capsys, flags, said):
+    """Exit status 2, naming the flag."""
+    with pytest.raises(SystemExit) as stop:
+        main(flags)
+    err = capsys.readouterr().err
+    assert (stop.value.code, err.count("\n")) == (2, 1)
+    assert said in err

@@ -1,4 +1,4 @@
-"""The timer of engines with a fake GPU whose time passes as the fake TensorRT says: no wait, exact numbers."""
+"""The builder's process from inside, with a fake TensorRT and a fake GPU, whose time passes as the former says."""
 
 import importlib.util
 import json
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from export import engine_timer, tensorrt_builder
+from export.to_opset17 import write_opset17
 
 FAKES = Path(__file__).parents[1] / "fakes"
 CLASSES = 10
@@ -24,7 +25,9 @@ def tensorrt(request, monkeypatch):
         modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(modules[name])
     monkeypatch.setattr(engine_timer.importlib, "import_module", modules.__getitem__)
-    return modules["tensorrt"]
+    tensorrt_builder.open_builder.cache_clear()
+    yield modules["tensorrt"]
+    tensorrt_builder.open_builder.cache_clear()
 
 
 def write_engine(folder, limits=(1, 16, 64)):
@@ -97,3 +100,23 @@ def test_tactic_sources_are_asked_for_as_the_version_has_them(tensorrt, sources,
     assert config.sources == (None if external is None else libraries + own)
     assert config.external is (bool(external) or not tensorrt.OLD)
     assert config.avg_timing_iterations == 8
+
+
+def test_engines_are_built_by_one_builder_until_it_fails(tensorrt, exported_once, tmp_path, monkeypatch):
+    """TensorRT loads its kernels for each new one; after a refusal, perhaps for want of memory, a new one is safer."""
+    made = []
+    monkeypatch.setattr(tensorrt.Builder, "__init__", lambda builder, logger: made.append(builder))
+    onnx = str(write_opset17(exported_once.onnx, tmp_path / "opset17.onnx"))
+    request = {
+        "onnx": onnx, "out": str(tmp_path / "fake.engine"), "precision": "fp16", "profiles": [[1, 2, 4]],
+        "optimization_level": 3, "timing_cache": str(tmp_path / "timing.cache"),
+    }  # fmt: skip
+    for _ in range(2):
+        tensorrt_builder.build(**request)
+    assert len(made) == 1
+    monkeypatch.setenv("FAKE_FAULT", "refuses")
+    with pytest.raises(RuntimeError, match="could not build the engine"):
+        tensorrt_builder.build(**request)
+    monkeypatch.delenv("FAKE_FAULT")
+    tensorrt_builder.build(**request)
+    assert len(made) == 2
