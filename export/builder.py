@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,12 @@ from export.files import BadInputError, CheckFailedError
 
 ROOT = Path(__file__).resolve().parent.parent
 TENSORRT_PYTHON = ROOT / ".venv-tensorrt" / "bin" / "python"  # what `make setup-tensorrt-pypi` makes
+DONE = {"describe": "built", "engine": "built", "torch_trt": "built", "time": "timed"}
 INSTALL = "install it with `make setup-tensorrt`, or name an interpreter that has it with --engine_python"
+
+
+class TookTooLongError(CheckFailedError):
+    """The child had no answer in time, and was ended."""
 
 
 def find_interpreter(given: Path | None) -> str:
@@ -36,31 +42,40 @@ class Builder:
             answer = self._ask({"do": "describe"})
             if "error" in answer:
                 mend = f"; {INSTALL}" if "No module named" in answer["error"] else ""
-                raise BadInputError(f"--to: cannot build engines under {self.interpreter}: {answer['error']}{mend}")
+                raise BadInputError(
+                    f"--engine_python: cannot build engines under {self.interpreter}: {answer['error']}{mend}"
+                )
             self._about = answer
         return self._about
 
-    def build(self, what: str, request: dict[str, Any]) -> dict[str, Any]:
-        """Have an "engine" or a "torch_trt" module built. Raises CheckFailedError with the library's reason."""
-        answer = self._ask({"do": what, "request": request})
+    def build(self, what: str, request: dict[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
+        """Have an "engine" or a "torch_trt" module built, or do another of `engine_builder`'s commands.
+
+        Raises CheckFailedError with the library's reason, TookTooLongError after `timeout_s`.
+        """
+        answer = self._ask({"do": what, "request": request}, timeout_s)
         if "error" in answer:
-            raise CheckFailedError(f"not built: {answer['error']}; the whole log is {self.log}")
+            raise CheckFailedError(f"not {DONE[what]}: {answer['error']}; the whole log is {self.log}")
         return answer
 
-    def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, command: dict[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
         if self.process is None:
             self._start()
         assert self.process is not None  # noqa: S101 - _start() made it
         try:
             self._commands.write(json.dumps(command) + "\n")
             self._commands.flush()
+            if not select.select([self._replies], [], [], timeout_s)[0]:
+                self.close()
+                raise TookTooLongError(f"not {DONE[command['do']]} in {timeout_s:g} s")
             line = self._replies.readline()
         except BrokenPipeError:
             line = ""
         if not line.endswith("\n"):
             status = self.process.wait()
             self.close()
-            raise CheckFailedError(f"not built: the builder ended with status {status}; its log is {self.log}")
+            what = DONE[command["do"]]
+            raise CheckFailedError(f"not {what}: the builder ended with status {status}; its log is {self.log}")
         return json.loads(line)
 
     def _start(self) -> None:
@@ -72,7 +87,13 @@ class Builder:
             with self.log.open("ab") as stream:
                 self.process = subprocess.Popen(
                     [self.interpreter, "-m", "export.engine_builder", str(commands_read), str(replies_write)],
-                    env={**os.environ, "PYTHONPATH": search_path, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
+                    # lazy loading, TensorRT's own advice: else every kernel of its libraries is loaded at the start
+                    env={
+                        "CUDA_MODULE_LOADING": "LAZY",
+                        **os.environ,
+                        "PYTHONPATH": search_path,
+                        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+                    },
                     stdin=subprocess.DEVNULL,
                     stdout=stream,
                     stderr=stream,

@@ -1,10 +1,12 @@
-"""Child process: builds TensorRT engines and Torch-TensorRT modules. Started by `export.builder`, in their environment.
+"""Child process: builds TensorRT engines and Torch-TensorRT modules, and times engines.
 
-JSON lines over two private pipes (stdout and stderr belong to the libraries):
+Started by `export.builder`, in their environment; JSON lines over two private pipes (stdout and stderr belong to the
+libraries):
   {"do": "describe"}                   -> {"gpu", "tensorrt", "torch_tensorrt", ...}
   {"do": "engine" | "torch_trt", ...}  -> manifest fields of the file written to `out`
-  either may be answered by {"error": ...}.
-Python 3.10, standard library, torch and the libraries that build; nothing else of this repository.
+  {"do": "time", ...}                  -> samples; answers of the engine are in `out`
+  each may be answered by {"error": ...}.
+Python 3.10, standard library, NumPy, torch and the libraries that build; nothing else of this repository.
 """
 
 from __future__ import annotations
@@ -15,6 +17,12 @@ import os
 import sys
 import traceback
 from typing import Any
+
+COMMANDS = {
+    "engine": ("export.tensorrt_builder", "build"),
+    "torch_trt": ("export.torch_trt_builder", "build"),
+    "time": ("export.engine_timer", "time_engine"),
+}
 
 
 def describe() -> dict[str, Any]:
@@ -41,8 +49,8 @@ def answer(command: dict[str, Any]) -> dict[str, Any]:
     try:
         if command["do"] == "describe":
             return describe()
-        module = {"engine": "export.tensorrt_builder", "torch_trt": "export.torch_trt_builder"}[command["do"]]
-        return importlib.import_module(module).build(**command["request"])
+        module, function = COMMANDS[command["do"]]
+        return getattr(importlib.import_module(module), function)(**command["request"])
     except Exception as error:
         traceback.print_exc()
         return {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]}

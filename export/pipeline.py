@@ -32,7 +32,7 @@ from export.samples import normalise
 from export.source import Source
 from export.to_fp16 import build_fp16
 from export.to_onnx import INPUT_NAME, OPSET, OUTPUT_NAME, build_onnx, run_onnx, set_metadata
-from export.to_reference import Reference, reference_logits, write_reference
+from export.to_reference import Reference, read_logits, reference_logits, write_reference
 
 if TYPE_CHECKING:  # heavy: imported where used
     import onnx
@@ -61,7 +61,12 @@ class WeightsExport:
 
     @cached_property
     def logits(self) -> NDArray[np.float32]:
-        """PyTorch's logits of the reference images."""
+        """PyTorch's logits of the reference images: from the reference, where it is up to date."""
+        artifact = self._artifact("reference")
+        path = artifact.path(self.settings.weights_dir)
+        manifest = read_manifest(artifact.manifest_path(self.settings.weights_dir))
+        if not self.settings.force and is_current(manifest, self._identity(artifact), sha256_of(path)):
+            return read_logits(path)
         return reference_logits(self.source.network, self.images, self.source.mean, self.source.std)
 
     @cached_property

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # heavy: imported where used
     import onnx
 
 Int8Style = Literal["cpu", "tensorrt"]
+Placement = Literal["all", "inputs", "shortcuts", "pool", "no_add", "convolutions"]
 CALIBRATION_BATCH = 8
 
 
@@ -64,16 +65,45 @@ def quantization_settings(style: Int8Style) -> dict[str, Any]:
     }
 
 
-def build_int8(fp32: Path, calibration: NDArray[np.float32], style: Int8Style) -> onnx.ModelProto:
+def place_pairs(settings: dict[str, Any], placement: Placement) -> dict[str, Any]:
+    """Settings of the style tensorrt with Q-DQ pairs elsewhere: where they stand decides what TensorRT can fuse.
+
+    inputs: only where a quantised operator reads ("all" has them at outputs too, thus before each ReLU). shortcuts: as
+    inputs, but a sum reads the convolution before it unquantised, and its shortcut in int8. pool: as inputs, and before
+    the max-pooling. no_add: as inputs, but not for sums (a shortcut is int8 where a convolution reads it, too).
+    convolutions: at inputs of convolutions alone.
+    """
+    operators = list(settings["op_types_to_quantize"])
+    if placement == "convolutions":
+        operators = ["Conv"]
+    elif placement == "no_add":
+        operators.remove("Add")
+    extra = {
+        "OpTypesToExcludeOutputQuantization": operators,
+        "ForceQuantizeNoInputCheck": placement == "pool",
+    }
+    return {
+        **settings,
+        "op_types_to_quantize": operators,
+        "extra_options": {**settings["extra_options"], **extra},
+    }
+
+
+def build_int8(
+    fp32: Path, calibration: NDArray[np.float32], style: Int8Style, placement: Placement = "all"
+) -> onnx.ModelProto:
     """Quantise the file `fp32`, calibrated (minimum and maximum) on normalised images (n, 3, size, size).
 
     Deterministic for the same file, images and versions. Both styles are Q-DQ models for any runtime; they differ in
-    what each runtime can fuse (see `quantization_settings`).
+    what each runtime can fuse (see `quantization_settings`, and `place_pairs` for a `placement` other than "all").
     """
     import onnx  # noqa: PLC0415 - heavy
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, quantize_static  # noqa: PLC0415
     from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415
 
+    settings = quantization_settings(style)
+    if placement != "all":
+        settings = place_pairs(settings, placement)
     with tempfile.TemporaryDirectory() as folder, quiet_libraries():
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         if style == "tensorrt":
@@ -87,11 +117,35 @@ def build_int8(fp32: Path, calibration: NDArray[np.float32], style: Int8Style) -
             _Reader(calibration),
             quant_format=QuantFormat.QDQ,
             calibrate_method=CalibrationMethod.MinMax,
-            **quantization_settings(style),
+            **settings,
         )
         model = onnx.load(quantized)
+    if placement == "shortcuts":
+        free_sums(model)
     used = {node.domain for node in model.graph.node}
     opsets = [opset for opset in model.opset_import if opset.domain in used]
     del model.opset_import[:]
     model.opset_import.extend(opsets)  # pre-processing declares every domain that ONNX Runtime knows
     return model
+
+
+def free_sums(model: onnx.ModelProto) -> None:
+    """Let each sum read the convolution before it (the first, of two) past its Q-DQ pair, in place."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+
+    def skip_pair(name: str) -> str:
+        for operator in ("DequantizeLinear", "QuantizeLinear"):
+            if name in makers and makers[name].op_type == operator:
+                name = makers[name].input[0]
+        return name
+
+    for node in model.graph.node:
+        for index, name in enumerate(node.input if node.op_type == "Add" else []):
+            source = skip_pair(name)
+            if source in makers and makers[source].op_type == "Conv":
+                node.input[index] = source
+                break
+    for operator in ("DequantizeLinear", "QuantizeLinear"):
+        read = {name for node in model.graph.node for name in node.input}
+        for node in [node for node in model.graph.node if node.op_type == operator and node.output[0] not in read]:
+            model.graph.node.remove(node)

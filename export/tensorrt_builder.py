@@ -6,6 +6,7 @@ ONNX file), and 11 has no other way. `choose_mode` is where the two differ.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 STRONGLY_TYPED_SINCE = 10
 WORKSPACE_BYTES = 8 << 30
+LIBRARIES = ("CUBLAS", "CUBLAS_LT", "CUDNN")  # tactic sources that are not TensorRT's own
 
 
 class Mode(NamedTuple):
@@ -42,21 +44,29 @@ def choose_mode(version: str, precision: str) -> Mode:
 
 
 def build(
-    *, onnx: str, out: str, precision: str, profiles: list[list[int]], optimization_level: int, timing_cache: str
+    *,
+    onnx: str,
+    out: str,
+    precision: str,
+    profiles: list[list[int]],
+    optimization_level: int,
+    timing_cache: str,
+    timing_iterations: int | None = None,
+    tactic_sources: str = "default",
 ) -> dict[str, Any]:
     """Build an engine from the file `onnx` into `out`; answers with manifest fields, the inspector's layers among them.
 
     `profiles`: [smallest, best, largest] batch each. `timing_cache`: a file that is read if it is there, and renewed.
-    Raises RuntimeError with TensorRT's own reasons when it refuses.
+    `timing_iterations`, `tactic_sources`: see `choose_tactics`; by default TensorRT's own. Raises RuntimeError with
+    TensorRT's own reasons when it refuses.
     """
     start = time.perf_counter()
-    trt = importlib.import_module("tensorrt")
-    logger = trt.Logger(trt.Logger.WARNING)
-    builder = trt.Builder(logger)
+    trt, logger, builder = open_builder()
     mode = choose_mode(trt.__version__, precision)
     network = builder.create_network(add_bits(trt.NetworkDefinitionCreationFlag, mode.network_flags))
     parse(trt, network, logger, Path(onnx))
     config = configure(trt, builder, mode, optimization_level)
+    choose_tactics(trt, config, timing_iterations, tactic_sources)
     for limits in profiles:
         config.add_optimization_profile(make_profile(builder, network, limits))
     if mode.io_type:
@@ -65,12 +75,21 @@ def build(
     warm = load_timing_cache(config, Path(timing_cache))
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
+        open_builder.cache_clear()  # a GPU that ran out of memory may have left it without its handles
         raise RuntimeError("TensorRT could not build the engine (its reasons are in the log)")
     build_s = time.perf_counter() - start
     content = bytes(serialized)
     write_whole(Path(timing_cache), bytes(config.get_timing_cache().serialize()))
     Path(out).write_bytes(content)
     return {"build_s": round(build_s, 2), "timing_cache": warm, "layers": inspect(trt, logger, content)}
+
+
+@functools.cache
+def open_builder() -> tuple[Any, Any, Any]:
+    """TensorRT, a logger and a builder, made once: each new builder loads its library of kernels again."""
+    trt = importlib.import_module("tensorrt")
+    logger = trt.Logger(trt.Logger.WARNING)
+    return trt, logger, trt.Builder(logger)
 
 
 def parse(trt: Any, network: Any, logger: Any, onnx: Path) -> None:
@@ -92,6 +111,24 @@ def configure(trt: Any, builder: Any, mode: Mode, optimization_level: int) -> An
     for name in mode.cleared_flags:
         config.clear_flag(getattr(trt.BuilderFlag, name))
     return config
+
+
+def choose_tactics(trt: Any, config: Any, timing_iterations: int | None, tactic_sources: str) -> None:
+    """How often each candidate kernel is timed (its average counts), and where candidates come from.
+
+    `own`: TensorRT's kernels alone. `all`: cuDNN, cuBLAS and cuBLASLt too, and in 8.6 without the preview feature that
+    keeps them out whatever the sources are (TensorRT 11 knows neither).
+    """
+    if timing_iterations is not None:
+        config.avg_timing_iterations = timing_iterations
+    if tactic_sources == "default":
+        return
+    names = [name for name in trt.TacticSource.__members__ if tactic_sources == "all" or name not in LIBRARIES]
+    if not config.set_tactic_sources(add_bits(trt.TacticSource, tuple(names))):
+        raise RuntimeError(f"TensorRT refused the tactic sources {', '.join(names)}")
+    feature = getattr(getattr(trt, "PreviewFeature", None), "DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805", None)
+    if tactic_sources == "all" and feature is not None:
+        config.set_preview_feature(feature, False)
 
 
 def make_profile(builder: Any, network: Any, limits: list[int]) -> Any:

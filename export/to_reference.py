@@ -51,3 +51,10 @@ def write_reference(path: Path, reference: Reference) -> None:
             mean=np.array(reference.mean, np.float32),
             std=np.array(reference.std, np.float32),
         )
+
+
+def read_logits(path: Path) -> NDArray[np.float32]:
+    """PyTorch's logits (n, classes) in a reference file."""
+    with np.load(path) as arrays:
+        logits: NDArray[np.float32] = arrays["logits"]
+    return logits

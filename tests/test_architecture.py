@@ -22,7 +22,9 @@ WORKER_MODULES = [
     "serving", "batcher", "arrivals", "server_schema",
 ]  # fmt: skip
 # started under the interpreter of the TensorRT environment; torch is there
-BUILDER_MODULES = {"engine_builder": (), "tensorrt_builder": (), "torch_trt_builder": ("torch",)}
+BUILDER_MODULES = {
+    "engine_builder": (), "tensorrt_builder": (), "torch_trt_builder": ("torch",), "engine_timer": ("numpy",),
+}  # fmt: skip
 INSIDE_HARNESS = {
     "schema": (), "clocks": (), "measure": ("clocks",), "parity": ("schema",), "machine": ("nvml",),
     "artifacts": ("schema",),

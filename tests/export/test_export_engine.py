@@ -141,7 +141,7 @@ def test_without_tensorrt_one_line_says_how_to_get_it(exported, capsys):
     """Exit status 2, before anything is made."""
     assert exported.export("--to", "engine", "--engine_python", sys.executable) == 2
     err = capsys.readouterr().err
-    assert "--to: cannot build engines" in err
+    assert "--engine_python: cannot build engines" in err
     assert err.count("\n") == 1
 
 

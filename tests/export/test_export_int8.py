@@ -53,6 +53,12 @@ def test_the_same_weights_and_samples_give_the_same_bytes(exported) -> None:
     assert exported.int8.read_bytes() == before
 
 
+def test_pytorch_answers_once_for_the_reference_and_what_is_checked_against_it(exported, monkeypatch) -> None:
+    exported.int8.unlink()
+    monkeypatch.setattr(pipeline, "reference_logits", pytest.fail)
+    assert exported.export("--to", "int8") == 0
+
+
 def test_the_tensorrt_style_has_zero_points_of_0_and_quantised_weights_in_a_file_of_its_own(
     exported, manifest_of
 ) -> None:

@@ -2,7 +2,9 @@
 
 An unknown call is an AttributeError, as it would be there. `FAKE_TENSORRT` in the environment chooses the version:
 8.6 takes precision from builder flags and knows no STRONGLY_TYPED; 11 has neither those flags nor EXPLICIT_BATCH.
-An "engine" is JSON; executing one multiplies the mean colour of each image by class numbers, through the addresses.
+An "engine" is JSON; executing one multiplies the mean colour of each image by class numbers, through the addresses, and
+leaves in `FAKE_MS` how long that took: less at a higher level, and for a static profile. `FAKE_FAULT` may be refuses,
+dies or, at level 5 alone, wrong (other answers).
 """
 
 import ctypes
@@ -21,6 +23,10 @@ LayerInformationFormat = Enum("LayerInformationFormat", ["JSON"])
 ProfilingVerbosity = Enum("ProfilingVerbosity", ["LAYER_NAMES_ONLY", "DETAILED"])
 MemoryPoolType = Enum("MemoryPoolType", ["WORKSPACE"])
 BuilderFlag = IntEnum("BuilderFlag", ["TF32", "FP16", "INT8"] if OLD else ["TF32"])
+SOURCES = ["EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"]
+TacticSource = IntEnum("TacticSource", ["CUBLAS", "CUBLAS_LT", "CUDNN", *SOURCES] if OLD else SOURCES, start=0)
+if OLD:
+    PreviewFeature = Enum("PreviewFeature", ["DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805"])
 NetworkDefinitionCreationFlag = IntEnum(
     "NetworkDefinitionCreationFlag", {"EXPLICIT_BATCH": 0} if OLD else {"STRONGLY_TYPED": 1}
 )
@@ -30,6 +36,7 @@ WORDS = {  # how the inspector names a tensor's type
     "int8": "Thirty-two wide channel vectorized row major Int8 format" if OLD else "Int8",
 }
 CONVOLUTIONS = 21
+HIGHEST_LEVEL = 5
 
 
 class Logger:
@@ -88,6 +95,7 @@ class Cache(bytes):
 class Config:
     def __init__(self):
         self.flags, self.profiles = {"TF32"}, []
+        self.avg_timing_iterations, self.sources, self.external = 1, None, not OLD
 
     def set_memory_pool_limit(self, pool, size):
         assert pool is MemoryPoolType.WORKSPACE
@@ -97,6 +105,14 @@ class Config:
 
     def clear_flag(self, flag):
         self.flags.discard(flag.name)
+
+    def set_tactic_sources(self, bits):
+        self.sources = [source.name for source in TacticSource if bits & (1 << source)]
+        return True
+
+    def set_preview_feature(self, feature, enable):
+        assert feature is PreviewFeature.DISABLE_EXTERNAL_TACTIC_SOURCES_FOR_CORE_0805
+        self.external = not enable
 
     def add_optimization_profile(self, profile):
         self.profiles.append(profile.limits)
@@ -145,6 +161,10 @@ class Builder:
             "verbosity": config.profiling_verbosity.name,
             "io": [[tensor.name, tensor.dtype.name, tensor.shape] for tensor in (*network.inputs, *network.outputs)],
             "profiles": config.profiles,
+            "level": config.builder_optimization_level,
+            "timing_iterations": config.avg_timing_iterations,
+            "sources": config.sources,
+            "external": config.external,
         }
         return json.dumps(described).encode()
 
@@ -218,6 +238,10 @@ class Context:
         self.shape = shape
         return self.profile[0][0] <= shape[0] <= self.profile[2][0] and list(shape[1:]) == self.profile[0][1:]
 
+    def get_tensor_shape(self, name):
+        (_, _, (_, classes)) = self.engine.built["io"][1]
+        return (self.shape[0], classes)
+
     def set_tensor_address(self, name, address):
         self.addresses[name] = address
 
@@ -227,6 +251,11 @@ class Context:
         images = view(self.addresses[source], self.shape, dtype)
         logits = view(self.addresses[sink], (self.shape[0], classes), dtype)
         logits[:] = images.mean(axis=(1, 2, 3), dtype=np.float32)[:, None] * np.arange(classes)
+        level = self.engine.built.get("level", 3)
+        if os.environ.get("FAKE_FAULT") == "wrong" and level == HIGHEST_LEVEL:
+            logits[:] = -logits
+        smallest, _, largest = self.profile
+        os.environ["FAKE_MS"] = str(len(images) * (0.008 if smallest == largest else 0.01) / (1 + level / 10))
         return True
 
 
