@@ -16,6 +16,7 @@ from analysis.study import Study
 
 NAMED_CLASSES = 10  # in the text of a report
 AUDIT = ("noise_floor_percent", "null_job_ms", "parent_cpu_percent")
+APART = {"variant": "variant", "backend": "backend"}  # what has a process of its own, by the run's `order`
 LOUD_PERCENT = 5.0  # a noise floor above this is said in the answer itself
 LOAD_COLUMNS = (
     "worker_cpu_percent",
@@ -131,8 +132,16 @@ def _plan(study: Study) -> dict[str, Any]:
         "batches": sorted(set(table["batch_size"])),
         "rounds": max((row.job.round for row in study.run.rows), default=0),
         "samples": int(study.ranked["samples"].median()) if len(study.ranked) else 0,
+        "process": APART.get(study.run.config.get("order"), "approach"),
+        "unfinished": _count_planned(study),
         "tensorrt": any(row.job.backend in ("torch_trt", "tensorrt_engine") for row in study.run.rows),
     }
+
+
+def _count_planned(study: Study) -> tuple[int, int] | None:
+    """Jobs that ended and jobs that were planned, where the run was stopped between the two."""
+    planned, done = _finite(study.run.audit.get("planned_jobs")), len({row.job for row in study.run.rows})
+    return (done, int(planned)) if planned and planned > done else None
 
 
 def _method(study: Study) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def hardware_facts(study: Study, best: Sequence[Line]) -> dict[str, Any]:
         "loads": _loads(best),
         "most_loaded": max((line for line in best if _has(line, "roofline_percent")), key=_roofline, default=None),
         "energy": sorted((line for line in best if _has(line, "energy_j_per_image")), key=_energy),
+        "without_energy": sum(not _has(line, "energy_j_per_image") for line in best),
         "state": _state(study.ranked),
         "limiters": _limiters(study.ranked),
         "winograd": WINOGRAD,

@@ -158,7 +158,7 @@ def measure(
         sweep = Sweep(config, folder, models, machine, threads, progress.show_row, telemetry, interrupt, sheet)
     sweep.run(groups)
     if left:
-        write_audit(folder, sweep, load)
+        write_audit(folder, sweep, load, planned_jobs=sum(len(group.jobs) for group in planned))
         print_time_sheet(sweep.time_sheet.to_dict())
     if sweep.interrupt.requested:
         command = make_resume_command(request, folder)
@@ -196,7 +196,7 @@ def calibrate(
     sheet.wall += seconds
 
 
-def write_audit(folder: RunFolder, sweep: Sweep | ClusterSweep, load: dict[str, Any]) -> None:
+def write_audit(folder: RunFolder, sweep: Sweep | ClusterSweep, load: dict[str, Any], *, planned_jobs: int) -> None:
     """Keep what the run says of itself; times of a resumed run are added up."""
     path = folder.path / "audit.json"
     earlier = json.loads(path.read_text(encoding="utf-8"))["time_sheet_s"] if path.exists() else {}
@@ -207,6 +207,7 @@ def write_audit(folder: RunFolder, sweep: Sweep | ClusterSweep, load: dict[str, 
         "parent_cpu_percent": 100 * sheet["parent_cpu"] / sheet["wall"],
         "null_job_ms": float(np.median(overheads)) if overheads else None,
         "load_before": load,
+        "planned_jobs": planned_jobs,
     }
     folder.write_json("audit.json", audit)
 

@@ -243,3 +243,35 @@ def test_limiters_are_counted_once_per_contender(gpu_facts: dict) -> None:
 def test_a_run_on_a_cpu_says_nothing_of_gpu_counters(study: Study) -> None:
     text = render(gather_facts(study, []), "en")
     assert not re.search(r"NVML|roofline|power cap|L2 cache|boundaries:", text)
+
+
+def test_a_run_that_was_stopped_says_so_before_its_answer() -> None:
+    rows = synthetic.make_rows((EAGER, FAST), (224,), (1,))
+    for planned, said in ((1616, True), (len(rows), False)):
+        english, russian = (text.replace("\u00a0", " ") for text in reports(rows, audit={"planned_jobs": planned}))
+        assert (f"stopped after {len(rows)} of 1,616 planned cells" in english.split("## Introduction")[0]) is said
+        assert ("Прогон не закончен" in russian.split("## Введение")[0]) is said
+
+
+@pytest.mark.parametrize(
+    ("order", "english_words", "russian_words"),
+    [
+        ("size", "every approach in a process", "Каждый подход работал в отдельном процессе"),
+        ("variant", "every way of a library, in all its precisions, in a process", "Каждый вариант библиотеки"),
+        ("backend", "every library in a process", "Каждая библиотека работала в отдельном процессе"),
+    ],
+)
+def test_what_shared_a_process_is_told(order: str, english_words: str, russian_words: str) -> None:
+    english, russian = reports(synthetic.make_rows((EAGER, FAST), (224,), (1,)), config={"order": order})
+    assert english_words in english
+    assert russian_words in russian
+
+
+def test_energy_that_was_not_counted_everywhere_is_no_ranking_of_all() -> None:
+    rows = [
+        synthetic.make_row(EAGER, 224, 1, telemetry={"energy_j_per_image": 0.055}),
+        synthetic.make_row(FAST, 224, 1),
+    ]
+    english, russian = (text.replace("\u00a0", " ") for text in reports(rows))
+    assert "55.0 mJ. Not known of 1 other approach" in english
+    assert "Для остальных подходов (1) энергия неизвестна" in russian
