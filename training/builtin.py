@@ -4,8 +4,11 @@ A scene is a 512 px canvas with a smooth background, clutter, uneven light and o
 
 * the object's **kind** (disc, square, triangle, ring, cross): coarse, visible at any image size;
 * its **grain**, stripes along the rows or along the columns, with a period drawn from one of PERIOD_BANDS_PX. Stripes
-  survive down-sampling to `image_size` only while their period is longer than about two of the smaller image's pixels:
-  the finest band, 40% of the scenes, is gone at 224 px and there at 384 px.
+  survive down-sampling to `image_size` only while their period is longer than two of the smaller image's pixels: the
+  finest band, 40% of the scenes, is gone at 224 and 256 px and there at 384 px.
+
+Nothing else may tell the grain: stripes that ended at an edge, or were clipped at black or white, would leave traces at
+lower frequencies. So they fade out smoothly, and all else leaves them room.
 
 Every scene is a function of (seed, split, index) alone: the same in every process and at every epoch, and the same
 canvas at every image size.
@@ -18,8 +21,9 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn import functional
 from torch.utils.data import Dataset
+
+from training.resample import Float, resample
 
 CANVAS_PX = 512
 KINDS = ("disc", "square", "triangle", "ring", "cross")
@@ -27,17 +31,16 @@ GRAINS = ("rows", "columns")
 CLASSES = tuple(f"{kind}_{grain}" for kind in KINDS for grain in GRAINS)
 SPLITS = ("train", "val", "test")
 
-PERIOD_BANDS_PX = ((2.3, 2.7), (4.5, 6.0), (9.0, 16.0))  # of the stripes, in canvas pixels
+PERIOD_BANDS_PX = ((3.05, 3.3), (5.5, 7.0), (9.0, 16.0))  # of the stripes, in canvas pixels
 BAND_SHARES = (0.4, 0.3, 0.3)
-GRAIN_CONTRAST = 60.0  # peak deviation of the stripes, in grey levels of 255
+WINDOW_RAMP = 0.6  # share of the radius over which the stripes fade out
+GRAIN_CONTRAST = 50.0  # mean peak deviation of the stripes, in grey levels of 255; single scenes: 0.8 to 1.2 of it
+HEADROOM = 1.2 * GRAIN_CONTRAST  # grey levels that all else stays away from black and from white
 SENSOR_NOISE = 5.0  # standard deviation, added after down-sampling, in grey levels of 255
 
-Float = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
 
-
-def render_scene(seed: int, split: str, index: int, period_px: float | None = None, grain: str | None = None) -> Pixels:
-    """One canvas, uint8 (3, 512, 512). Its class is `index % 10`, an index into CLASSES.
+def render_scene(seed: int, split: str, index: int, period_px: float | None = None, grain: str | None = None) -> Float:
+    """One canvas, float32 (3, 512, 512), in grey levels of 0 to 255. Its class is `index % 10`, an index into CLASSES.
 
     `period_px` (canvas pixels) and `grain` override the stripes and leave everything else as it was.
     """
@@ -47,18 +50,13 @@ def render_scene(seed: int, split: str, index: int, period_px: float | None = No
     canvas = _background(rng)
     for _ in range(rng.integers(4, 9)):
         _draw_clutter(canvas, rng)
-    _draw_object(canvas, rng, kind, grain or GRAINS[own_grain], period_px or drawn_period_px)
+    placed = _draw_object(canvas, rng, kind)
     canvas *= _light(rng)
-    return np.clip(canvas, 0, 255, out=canvas).astype(np.uint8)
-
-
-def downsample(canvas: Pixels, image_size: int) -> torch.Tensor:
-    """Canvas (3, H, W) -> uint8 (3, image_size, image_size) through an anti-aliasing (triangle) filter."""
-    image = torch.from_numpy(canvas)
-    if image_size == canvas.shape[-1]:
-        return image
-    size = (image_size, image_size)
-    return functional.interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]
+    np.clip(canvas, 0, 255, out=canvas)
+    canvas *= 1 - 2 * HEADROOM / 255
+    canvas += HEADROOM
+    _add_grain(canvas, rng, placed, grain or GRAINS[own_grain], period_px or drawn_period_px)
+    return canvas
 
 
 class BuiltinScenes(Dataset[tuple[torch.Tensor, int]]):
@@ -72,12 +70,12 @@ class BuiltinScenes(Dataset[tuple[torch.Tensor, int]]):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         size = self.image_size
-        image = downsample(render_scene(self.seed, self.split, index), size).numpy()
+        image = resample(render_scene(self.seed, self.split, index), size)
         bank = _noise(max(1024, 2 * size))
         rng = np.random.default_rng((self.seed, SPLITS.index(self.split), index, size))
         top, left = rng.integers(0, bank.shape[-1] - size, 2)
         noisy = image + bank[:, top : top + size, left : left + size]
-        return torch.from_numpy(np.clip(noisy, 0, 255, out=noisy).astype(np.uint8)), index % len(CLASSES)
+        return torch.from_numpy(np.clip(noisy.round(out=noisy), 0, 255).astype(np.uint8)), index % len(CLASSES)
 
 
 @cache
@@ -130,6 +128,7 @@ class _Placed:
     """A shape's bounding box on the canvas, with the coordinates inside it."""
 
     def __init__(self, rng: np.random.Generator, kind: str, radius_px: float, margin_px: float, tilt: float) -> None:
+        self.radius_px = radius_px
         row, column = rng.uniform(margin_px, CANVAS_PX - margin_px, 2)
         reach = 1.2 * radius_px
         self.box = tuple(slice(max(0, int(at - reach)), int(at + reach) + 1) for at in (row, column))
@@ -148,20 +147,35 @@ def _draw_clutter(canvas: Float, rng: np.random.Generator) -> None:
         channel[placed.box][placed.mask] = level
 
 
-def _draw_object(canvas: Float, rng: np.random.Generator, kind: int, grain: str, period_px: float) -> None:
+def _draw_object(canvas: Float, rng: np.random.Generator, kind: int) -> _Placed:
     radius_px = rng.uniform(110, 170)
-    placed = _Placed(rng, KINDS[kind], radius_px, 0.9 * radius_px, rng.uniform(-0.4, 0.4))
+    placed = _Placed(rng, KINDS[kind], radius_px, radius_px, rng.uniform(-0.4, 0.4))
+    shade = 0.95 + np.float32(0.12) * placed.x
+    for channel, level in zip(canvas, _colour(rng, kind), strict=True):
+        np.copyto(channel[placed.box], shade * level, where=placed.mask)
+    return placed
+
+
+def _add_grain(canvas: Float, rng: np.random.Generator, placed: _Placed, grain: str, period_px: float) -> None:
+    """Stripes over the object and what shows through it, within the square that holds a circle of its radius."""
     lean, phase = rng.uniform(-0.15, 0.15), rng.uniform(0, 2 * np.pi)
     contrast = GRAIN_CONTRAST * rng.uniform(0.8, 1.2)
     along_rows, along_columns = (1.0, lean) if grain == "rows" else (lean, 1.0)
     row_phase = (placed.rows * (along_rows * 2 * np.pi / period_px) + phase).astype(np.float32)[:, None]
     column_phase = (placed.columns * (along_columns * 2 * np.pi / period_px)).astype(np.float32)
+    row_window = contrast * _window(placed.rows / placed.radius_px)[:, None]
+    column_window = _window(placed.columns / placed.radius_px)
     # sin(a + b) from the sines and cosines of rows and of columns: none has to be computed per pixel.
-    stripes = np.sin(row_phase) * (contrast * np.cos(column_phase)).astype(np.float32)
-    stripes += np.cos(row_phase) * (contrast * np.sin(column_phase)).astype(np.float32)
-    shade = 0.95 + np.float32(0.12) * placed.x
-    for channel, level in zip(canvas, _colour(rng, kind), strict=True):
-        np.copyto(channel[placed.box], shade * level + stripes, where=placed.mask)
+    stripes = (row_window * np.sin(row_phase)) * (column_window * np.cos(column_phase))
+    stripes += (row_window * np.cos(row_phase)) * (column_window * np.sin(column_phase))
+    for channel in canvas:
+        channel[placed.box] += stripes
+
+
+def _window(at: Float) -> Float:
+    """1 in the middle, 0 from -1 and from 1 outwards, and in between so smooth that stripes get no new frequencies."""
+    ramp = np.clip((1 - abs(at)) / np.float32(WINDOW_RAMP), 0, 1)
+    return np.float32(0.5) - np.float32(0.5) * np.cos(np.float32(np.pi) * ramp)
 
 
 def _colour(rng: np.random.Generator, kind: int) -> Float:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torchvision
 
-from training import builtin
+from training import builtin, resample
 from training.folder import list_folder
 
 VERSION = 1  # of the files in a cache, and of how pictures are decoded and resized
@@ -33,7 +33,8 @@ def identify(
     """
     common = {"version": VERSION, "source": source, "image_size": image_size, "seed": seed}
     if source == "builtin":
-        renderer = hashlib.sha256(Path(builtin.__file__).read_bytes()).hexdigest()
+        code = b"".join(Path(str(module.__file__)).read_bytes() for module in (builtin, resample))
+        renderer = hashlib.sha256(code).hexdigest()
         return common | {"root": None, "train_images": train_images, "val_images": val_images, "contents": renderer}
     common["val_fraction"] = val_fraction
     if source == "folder":

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import Subset
@@ -117,7 +118,7 @@ def write_photos(root: Path, count: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if index < DIFFERENT_PHOTOS:
             canvas = render_scene(0, "train", index)[:, :height, :width]
-            Image.fromarray(canvas.transpose(1, 2, 0)).save(path, quality=90)
+            Image.fromarray(canvas.astype(np.uint8).transpose(1, 2, 0)).save(path, quality=90)
         else:
             original = index % DIFFERENT_PHOTOS
             os.link(root / "train" / str(original % 2) / f"{original}.jpg", path)

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 from tests.cached_data import SIZE, caches, open_data, pictures, two_epochs
+from training import builtin, resample
 from training import cache as module
 from training.cache_key import identify, key_of
 from training.errors import TrainingError
@@ -51,6 +53,20 @@ def test_other_images_sizes_and_seeds_have_caches_of_their_own(tmp_path):
     keys.append(key())
     assert len(set(keys)) == len(keys)
     assert key() == keys[-1]
+
+
+@pytest.mark.parametrize("changed", [builtin, resample])
+def test_built_in_images_drawn_or_resized_otherwise_have_another_cache(changed, tmp_path, monkeypatch):
+    def key():
+        return key_of(
+            identify("builtin", None, SIZE, train_images=1, val_images=1, val_fraction=0.5, seed=0, on_bad_image="stop")
+        )
+
+    before = key()
+    assert key() == before
+    (tmp_path / "changed.py").write_bytes(Path(changed.__file__).read_bytes() + b"#")
+    monkeypatch.setattr(changed, "__file__", str(tmp_path / "changed.py"))
+    assert key() != before
 
 
 def test_a_changed_folder_makes_a_new_cache_and_names_the_old(tmp_path, capsys):
