@@ -22,7 +22,7 @@ from analysis.report import render
 from analysis.study import judge
 from tests.analysis import synthetic
 
-REPORT = Path(__file__).parents[2] / "docs" / "results" / "xeon-2core" / "report"
+REPORT = Path(__file__).parents[2] / "docs" / "results" / "epyc-2core" / "report"
 FIGURE = REPORT / "figures" / "fps_vs_batch.svg"
 
 
@@ -104,8 +104,8 @@ def test_machine_run_and_date_are_said_at_the_top(language: str) -> None:
     page = parse((REPORT / f"report.{language}.html").read_text(encoding="utf-8"))
     main = page.find(".//main")
     top = words_of(main.find("h1")) + words_of(main.find("p"))
-    assert "Intel(R) Xeon(R) Processor" in top
-    assert "xeon-2core, 2026-11-23" in top
+    assert "AMD EPYC" in top
+    assert "epyc-2core, 2026-11-24" in top
     assert page.get("lang") == language
 
 

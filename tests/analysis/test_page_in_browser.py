@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-REPORT = Path(__file__).parents[2] / "docs" / "results" / "xeon-2core" / "report"
+REPORT = Path(__file__).parents[2] / "docs" / "results" / "epyc-2core" / "report"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PHONE, DESKTOP, PAPER = (375, 812), (1280, 800), (695, 980)  # px; paper: A4 less its margins
 
