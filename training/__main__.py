@@ -24,6 +24,7 @@ from training.callbacks import EarlyEnd, PlainProgress, SampleGrid, Throughput
 from training.classifier import Classifier
 from training.confusion import ConfusionReport
 from training.data import ImageDataModule
+from training.ending import run_until_ended
 from training.errors import TrainingError, require
 from training.limiter import PipelineReport
 from training.loopback import choose_environment
@@ -237,7 +238,7 @@ def main() -> None:
     quieten()
     sys.argv[1:] = ["--print_config=comments" if a == "--print_config" else a for a in sys.argv[1:]]
     try:
-        TrainingCLI()
+        run_until_ended(TrainingCLI, "python -m training: ended; a training goes on with --ckpt_path last")
     except TrainingError as error:
         # An error in a loader process arrives with that process's traceback before it.
         fail(str(error).strip().splitlines()[-1])

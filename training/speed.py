@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +29,25 @@ def show(record: dict[str, Any]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0 done, 1 a target missed, 2 bad input or too little memory, 130 interrupted."""
+    """Exit status: 0 done, 1 a target missed, 2 bad input or too little memory, 130 Ctrl-C, 143 SIGTERM."""
     options = read_options(arguments)
     # a cached compilation would make the first step look faster than it is on a new machine
     os.environ.setdefault("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
     from torch import OutOfMemoryError  # noqa: PLC0415
 
     from training.__main__ import quieten  # noqa: PLC0415
+    from training.ending import run_until_ended  # noqa: PLC0415
     from training.errors import TrainingError  # noqa: PLC0415
 
     quieten()
     try:
-        records = run(options)
+        records = run_until_ended(partial(run, options), f"{PROG}: ended; {_kept(options)}")
     except TrainingError as error:
         return _stop(2, str(error))
     except OutOfMemoryError:
         return _stop(2, "--batch_size: that many images do not fit into the GPU's memory; give fewer")
     except OSError as error:
         return _stop(2, f"--output: {error.filename}: {error.strerror}")
-    except KeyboardInterrupt:
-        return _stop(130, "interrupted; what was measured is in --output")
     missed = missed_targets(records, options.min_step, options.min_together, options.max_overhead)
     for line in missed:
         print(f"missed: {line}", flush=True)
@@ -76,6 +76,10 @@ def run(options: Options) -> list[dict[str, Any]]:
         kept = [json.loads(line) for line in options.output.read_text(encoding="utf-8").splitlines()]
         options.output.with_suffix(".md").write_text(to_markdown(kept), encoding="utf-8")
     return records
+
+
+def _kept(options: Options) -> str:
+    return f"what was measured is in {options.output}" if options.output else "what was measured is printed above"
 
 
 def _stop(status: int, line: str) -> int:
