@@ -132,7 +132,7 @@ def _plan(study: Study) -> dict[str, Any]:
         "batches": sorted(set(table["batch_size"])),
         "rounds": max((row.job.round for row in study.run.rows), default=0),
         "samples": int(study.ranked["samples"].median()) if len(study.ranked) else 0,
-        "process": APART.get(study.run.config.get("order"), "approach"),
+        "process": APART.get(str(study.run.config.get("order")), "approach"),
         "unfinished": _count_planned(study),
         "tensorrt": any(row.job.backend in ("torch_trt", "tensorrt_engine") for row in study.run.rows),
     }
