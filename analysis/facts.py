@@ -133,12 +133,12 @@ def _plan(study: Study) -> dict[str, Any]:
         "rounds": max((row.job.round for row in study.run.rows), default=0),
         "samples": int(study.ranked["samples"].median()) if len(study.ranked) else 0,
         "process": APART.get(str(study.run.config.get("order")), "approach"),
-        "unfinished": _count_planned(study),
+        "unfinished": _find_unfinished(study),
         "tensorrt": any(row.job.backend in ("torch_trt", "tensorrt_engine") for row in study.run.rows),
     }
 
 
-def _count_planned(study: Study) -> tuple[int, int] | None:
+def _find_unfinished(study: Study) -> tuple[int, int] | None:
     """Jobs that ended and jobs that were planned, where the run was stopped between the two."""
     planned, done = _finite(study.run.audit.get("planned_jobs")), len({row.job for row in study.run.rows})
     return (done, int(planned)) if planned and planned > done else None

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import trim_mean
 
 from export.parity import Parity, accuracy, compare
 
@@ -21,17 +22,11 @@ DTYPES = {"int8": r"int8", "fp16": r"fp16|half", "fp32": r"fp32|float"}  # as Te
 RIGHT_SHARE = 0.9  # of the compute layers, as the harness has it: a first or last one may be kept in fp32
 
 
-def trim_mean(samples: Sequence[float]) -> float:
-    """Mean without the fastest and the slowest tenth."""
-    cut = int(len(samples) * TRIMMED)
-    return statistics.fmean(sorted(samples)[cut : len(samples) - cut])
-
-
 def rate_batches(samples_ms: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
     """Batch size -> trimmed mean and standard deviation (ms per inference), number of samples, images per second."""
     rated = {}
     for batch_size, samples in samples_ms.items():
-        mean_ms = trim_mean(samples)
+        mean_ms = float(trim_mean(samples, TRIMMED))
         rated[batch_size] = {
             "mean_ms": mean_ms,
             "std_ms": statistics.pstdev(samples),
