@@ -9,6 +9,8 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 REPOSITORY = Path(__file__).parents[1]
+# for children that start in another folder; what the machine itself needs on the path stays there
+SEARCH_PATH = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["training.__main__"])
 

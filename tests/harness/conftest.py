@@ -19,6 +19,7 @@ import faulty  # noqa: E402 - found through the line above, as its own processes
 
 from harness.__main__ import main  # noqa: E402
 from harness.backends import BACKENDS  # noqa: E402
+from tests.stage_process import SEARCH_PATH  # noqa: E402
 
 
 def sha256(path):
@@ -81,7 +82,7 @@ def start_harness(complete):
 
     def start(*arguments, **options):
         command = [sys.executable, str(HERE / "faulty.py"), "harness", *complete(*arguments)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": SEARCH_PATH}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT, "env": environment}
         return subprocess.Popen(command, **{**pipes, **options})
 

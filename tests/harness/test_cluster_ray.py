@@ -7,12 +7,13 @@ from contextlib import suppress
 
 import psutil
 import pytest
-from conftest import HERE, ROOT
+from conftest import HERE
 
 from harness.schema import read_rows
+from tests.stage_process import SEARCH_PATH
 
 pytestmark = pytest.mark.slow
-os.environ.update(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", RAY_USAGE_STATS_ENABLED="0", PYTHONPATH=str(ROOT))
+os.environ.update(RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0", RAY_USAGE_STATS_ENABLED="0", PYTHONPATH=SEARCH_PATH)
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # the head forks while its threads are inside gRPC: see `cluster.join`
 ray = pytest.importorskip("ray", reason="requirements-cluster.txt is not installed")
 

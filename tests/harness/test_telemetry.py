@@ -25,8 +25,7 @@ from harness.gpu_samples import (
 from harness.machine import describe_gpu, describe_machine
 from harness.nvml import CLOCK_REASONS, Gpu, NvmlAbsent, name_clock_reasons
 from harness.telemetry import Telemetry, take_sample
-
-ROOT = Path(__file__).parents[2]
+from tests.stage_process import SEARCH_PATH
 
 
 @pytest.fixture
@@ -409,7 +408,7 @@ print(100 * (time.process_time() - before) / 3, len(telemetry.samples))
 
 def test_the_thread_is_cheap_and_lets_its_process_end():
     """A few % of a core at most with a fake driver; a process that never calls `stop` ends all the same."""
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}"}
+    environment = {**os.environ, "PYTHONPATH": f"{SEARCH_PATH}{os.pathsep}{Path(__file__).parent}"}
     environment.pop("CUDA_VISIBLE_DEVICES", None)
     command = [sys.executable, "-c", WATCHER]
     printed = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, timeout=60, check=True).stdout

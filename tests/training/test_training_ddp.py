@@ -4,17 +4,16 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 from torch.utils.data import BatchSampler, SequentialSampler
 
+from tests.stage_process import SEARCH_PATH
 from training.checkpoint import load_weights
 from training.errors import TrainingError
 from training.ranks import RankBatches, RankIndices
 
-ROOT = Path(__file__).parents[2]
 TINY = ["--data.image_size", 32, "--data.train_images", 80, "--data.val_images", 37, "--data.batch_size", 8,
         "--data.workers", 0, "--data.augment", "none", "--trainer.precision", "32-true",
         "--trainer.accelerator", "cpu", "--trainer.max_epochs", 4,
@@ -24,7 +23,7 @@ TWO = ["--trainer.strategy", "ddp", "--trainer.devices", 2]
 
 def start_training(*arguments, cwd):
     """The command line as a process: Lightning starts the other ranks with the same one."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": SEARCH_PATH, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "training", *map(str, arguments)],
         cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -7,13 +7,13 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
+from tests.stage_process import SEARCH_PATH
+
 PREAMBLE = """
 import subprocess, time
 from training import ending
@@ -23,7 +23,7 @@ def tell(): print("ready", flush=True)
 
 def start(arguments, cwd):
     """A session of its own, with its temporary files under `cwd`."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": str(cwd)}
+    environment = {**os.environ, "PYTHONPATH": SEARCH_PATH, "OMP_NUM_THREADS": "1", "TMPDIR": str(cwd)}
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)], cwd=cwd, env=environment, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, start_new_session=True,

@@ -5,17 +5,16 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from tests.stage_process import SEARCH_PATH
 from training.checkpoint import load_weights
 from training.errors import TrainingError
 from training.resume import last_checkpoint, open_checkpoint
 
-ROOT = Path(__file__).parents[2]
 # everything that draws by chance or carries a state from step to step
 RUN = ["--data.image_size", 32, "--data.train_images", 96, "--data.val_images", 40, "--data.batch_size", 8,
        "--data.epoch_megapixels", 0.08, "--data.augment", "trivial", "--model.mixup", "true", "--model.cutmix", "true",
@@ -25,7 +24,7 @@ RUN = ["--data.image_size", 32, "--data.train_images", 96, "--data.val_images", 
 
 
 def start(*arguments, cwd):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": SEARCH_PATH, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "training", "fit", *map(str, [*RUN, *arguments])]
     return subprocess.Popen(
         command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
