@@ -2,9 +2,14 @@
 
     python tests/harness/independent_gpu.py --weights_dir weights --output table.md
 
-Back to back, an inference finds the end of the one before in the L2 cache (warm): so do the harness by default, the
-loop and `triton.testing.do_bench_cudagraph`. `triton.testing.do_bench` clears the cache before each repetition (cold),
-as the harness does with `--l2_flush true`. Each tool runs in a process of its own.
+All of them time the same network in the same process, as cuDNN's search may settle on other algorithms in the next one
+(two CUDA graphs of one network, captured in two processes, differed by 5% on an H200). They take turns; each one's
+number is the median over its turns. `triton.testing.do_bench_cudagraph` cannot capture a graph's replay, so it captures
+the network anew.
+
+Back to back, an inference finds in the L2 cache what the one before left there (warm): so do the harness by default,
+the loop and `do_bench_cudagraph`. `triton.testing.do_bench` clears the cache before each repetition (cold), as the
+harness does with `--l2_flush true`.
 """
 
 from __future__ import annotations
@@ -12,15 +17,24 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import triton.testing
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from harness.schema import read_rows  # noqa: E402 - found through the line above
+from harness.backends.base import Spec  # noqa: E402 - found through the line above
+from harness.backends.pytorch import PyTorchBackend  # noqa: E402
+from harness.clocks import Clock, make_clock  # noqa: E402
+from harness.commands import make_stop_rule  # noqa: E402
+from harness.config import BenchConfig  # noqa: E402
+from harness.measure import StopRule, sample  # noqa: E402
 
 CELLS = [  # variant, precision, batch size
     ("eager", "fp32", 1),
@@ -34,72 +48,77 @@ CELLS = [  # variant, precision, batch size
     ("graph", "fp16", 16),
     ("graph", "fp16", 256),
 ]
-LOOP = """
-import json, statistics, sys
-import torch, torchvision, triton.testing
-weights, size = sys.argv[1], int(sys.argv[2])
-cells = json.loads(sys.argv[3])
-state = torch.load(weights, weights_only=True)
-torch.backends.cudnn.benchmark = True
-answers = []
-def with_events(step, count=50):
-    stream = torch.cuda.current_stream()
-    pairs = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(count)]
-    for _ in range(10): step()
-    torch.cuda.synchronize()
-    step()
-    for a, b in pairs:
-        a.record(stream); step(); b.record(stream)
-    torch.cuda.synchronize()
-    return statistics.median(a.elapsed_time(b) for a, b in pairs)
-for variant, precision, batch in cells:
-    tf32 = precision == "tf32"
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
-    dtype = torch.float16 if precision == "fp16" else torch.float32
-    layout = torch.contiguous_format if variant == "eager" else torch.channels_last
-    model = torchvision.models.resnet18(num_classes=len(state["fc.bias"])).eval()
-    model.load_state_dict(state)
-    model = model.to("cuda", dtype, memory_format=layout)
-    images = torch.randn(batch, 3, size, size, device="cuda", dtype=dtype).contiguous(memory_format=layout)
-    with torch.inference_mode(), torch.cuda.stream(torch.cuda.Stream()):
-        step = lambda: model(images)
-        for _ in range(5): step()
-        if variant == "graph":
-            graph = torch.cuda.CUDAGraph()
-            torch.cuda.synchronize()
-            with torch.cuda.graph(graph): model(images)
-            step = graph.replay
-        answer = {"loop": with_events(step), "do_bench": triton.testing.do_bench(step, return_mode="median")}
-        if variant == "graph":
-            whole = lambda: model(images)
-            answer["do_bench_cudagraph"] = triton.testing.do_bench_cudagraph(whole, return_mode="median")
-    answers.append(answer)
-    del model, images
-    torch.cuda.empty_cache()
-print(json.dumps(answers))
-"""
+COLUMNS = ["harness, warm", "event loop, warm", "do_bench_cudagraph, warm", "harness, cold", "do_bench, cold"]
+AGAINST = {COLUMNS[1]: COLUMNS[0], COLUMNS[2]: COLUMNS[0], COLUMNS[4]: COLUMNS[3]}
+REPETITIONS = 50
 
 
-def time_with_harness(weights_dir: Path, image_size: int, *, l2_flush: bool) -> dict[tuple[str, str, int], float]:
-    """Median device_ms of every cell, in one run."""
-    contenders = dict.fromkeys(f"pytorch/{variant}/{precision}" for variant, precision, _ in CELLS)
-    only = [f"pytorch/{variant}/{precision}:{image_size}:{batch}" for variant, precision, batch in CELLS]
-    with tempfile.TemporaryDirectory() as folder:
-        command = [
-            sys.executable, "-m", "harness", "--device", "cuda", "--weights_dir", weights_dir.resolve(),
-            "--results_dir", folder, "--run_id", "run", "--backends", f"[{','.join(contenders)}]",
-            "--image_sizes", f"[{image_size}]", "--batch_sizes", json.dumps(sorted({cell[-1] for cell in CELLS})),
-            "--only", f"[{','.join(map(json.dumps, only))}]", "--order", "variant", "--calibrate", "false",
-            "--self_check", "false", "--l2_flush", str(l2_flush).lower(), "--min_samples", "50",
-        ]  # fmt: skip
-        subprocess.run([str(word) for word in command], cwd=ROOT, check=True, stdout=sys.stderr)
-        rows = list(read_rows((Path(folder) / "run" / "rows.jsonl").read_text(encoding="utf-8")))
-    for row in rows:
-        if not row.samples:
-            raise RuntimeError(f"{row.job}: {row.status}: {row.reason}")
-    medians = [statistics.median(row.samples["device_ms"]) for row in rows]
-    jobs = [row.job for row in rows]
-    return {(job.variant, job.precision, job.batch_size): ms for job, ms in zip(jobs, medians, strict=True)}
+def time_with_events(run: Callable[[], object]) -> float:
+    """Median ms of REPETITIONS back to back, events around each; one more goes first, so that the stream is busy."""
+    pairs = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(REPETITIONS)]
+    torch.cuda.synchronize()
+    run()
+    for start, end in pairs:
+        start.record()
+        run()
+        end.record()
+    torch.cuda.synchronize()
+    return statistics.median(start.elapsed_time(end) for start, end in pairs)
+
+
+def time_with_triton(function: Callable[..., Any], run: Callable[[], object]) -> float:
+    """Median ms; Triton decides how often."""
+    return float(function(run, return_mode="median"))
+
+
+def time_with_harness(clock: Clock, run: Callable[[], None], batch_size: int, rule: StopRule) -> float:
+    """Median device_ms of what the harness would sample for this job."""
+    return statistics.median(sample(clock, run, batch_size, rule).device_ms)
+
+
+def load(weights: Path, variant: str, precision: str, batch_size: int, image_size: int) -> PyTorchBackend:
+    """The harness's own backend, with a batch bound: what is compared is the timing."""
+    classes = len(torch.load(weights, map_location="cpu", weights_only=True)["fc.bias"])
+    backend = PyTorchBackend()
+    backend.load(
+        Spec(variant, precision, image_size, "cuda", torch.get_num_threads(), "resnet18", classes, weights, None)
+    )
+    noise = np.random.default_rng(0).standard_normal((batch_size, 3, image_size, image_size), dtype=np.float32)
+    backend.bind(noise)
+    return backend
+
+
+@torch.inference_mode()
+def time_cell(backend: PyTorchBackend, clocks: dict[str, Clock], rule: StopRule, turns: int) -> dict[str, float]:
+    """Median ms over the turns, by column."""
+    images = backend.bound.images
+    harness = {
+        name: (lambda clock=clock: time_with_harness(clock, backend.run, len(images), rule))
+        for name, clock in clocks.items()
+    }
+    tools: dict[str, Callable[[], float]] = {
+        COLUMNS[0]: harness["warm"],
+        COLUMNS[1]: lambda: time_with_events(backend.run),
+        COLUMNS[3]: harness["cold"],
+        COLUMNS[4]: lambda: time_with_triton(triton.testing.do_bench, backend.run),
+    }
+    if backend.spec.variant == "graph":
+        tools[COLUMNS[2]] = lambda: time_with_triton(triton.testing.do_bench_cudagraph, lambda: backend.network(images))
+    times: dict[str, list[float]] = {name: [] for name in COLUMNS if name in tools}
+    for _ in range(turns):
+        for name, turns_ms in times.items():
+            turns_ms.append(tools[name]())
+    return {name: statistics.median(turns_ms) for name, turns_ms in times.items()}
+
+
+def show(cell: tuple[str, str, int], times: dict[str, float]) -> str:
+    """A row of the table: ms, and in brackets the ratio to the harness's of the same cache state."""
+    texts = [f"pytorch/{cell[0]}/{cell[1]}, batch {cell[2]}"]
+    for name in COLUMNS:
+        own = times[AGAINST[name]] if name in AGAINST and name in times else None
+        ratio = f" ({times[name] / own:.3f})" if own else ""
+        texts.append(f"{times[name]:.4f} ms{ratio}" if name in times else "")
+    return f"| {' | '.join(texts)} |"
 
 
 def main() -> None:
@@ -108,31 +127,25 @@ def main() -> None:
     parser.add_argument("--weights_dir", type=Path, default=Path("weights"))
     parser.add_argument("--output", type=Path, required=True, help="Markdown file; the numbers go beside it as JSON.")
     parser.add_argument("--image_size", type=int, default=224)
+    parser.add_argument("--turns", type=int, default=5)
     args = parser.parse_args()
-    warm = time_with_harness(args.weights_dir, args.image_size, l2_flush=False)
-    cold = time_with_harness(args.weights_dir, args.image_size, l2_flush=True)
-    weights = (args.weights_dir / f"best_resnet18_{args.image_size}.pth").resolve()
-    command = [sys.executable, "-c", LOOP, str(weights), str(args.image_size), json.dumps(CELLS)]
-    others = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-    head = ["cell", "harness, warm", "event loop, warm", "do_bench_cudagraph, warm", "harness, cold", "do_bench, cold"]
-    lines = ["| " + " | ".join(head) + " |", "|---|---:|---:|---:|---:|---:|"]
+    clocks = {"cold": make_clock("cuda", l2_flush=True), "warm": make_clock("cuda")}
+    rule = make_stop_rule(BenchConfig(min_samples=REPETITIONS, min_seconds=0.1, max_seconds=1.0))
+    weights = args.weights_dir / f"best_resnet18_{args.image_size}.pth"
+    lines = [f"| cell | {' | '.join(COLUMNS)} |", f"|---|{'---:|' * len(COLUMNS)}"]
     record = []
-    for cell, other in zip(CELLS, others, strict=True):
-        times = {"warm": warm[cell], "cold": cold[cell], **other}
+    for cell in CELLS:
+        backend = load(weights, *cell, args.image_size)
+        times = time_cell(backend, clocks, rule, args.turns)
+        backend.drop()
         record.append({"variant": cell[0], "precision": cell[1], "batch_size": cell[2], "ms": times})
-        graph = other.get("do_bench_cudagraph")
-        columns = [
-            f"pytorch/{cell[0]}/{cell[1]}, batch {cell[2]}",
-            f"{warm[cell]:.4f} ms",
-            f"{other['loop']:.4f} ms ({other['loop'] / warm[cell]:.3f})",
-            f"{graph:.4f} ms ({graph / warm[cell]:.3f})" if graph else "",
-            f"{cold[cell]:.4f} ms",
-            f"{other['do_bench']:.4f} ms ({other['do_bench'] / cold[cell]:.3f})",
-        ]
-        lines.append("| " + " | ".join(columns) + " |")
+        lines.append(show(cell, times))
         print(lines[-1], flush=True)
+    machine = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "triton": triton.__version__}
     args.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    args.output.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    args.output.with_suffix(".json").write_text(
+        json.dumps({**machine, "cells": record}, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":
