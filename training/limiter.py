@@ -18,8 +18,8 @@ from training.callbacks import Throughput
 from training.data import BatchSource, ImageDataModule
 from training.meter import waiting_for
 from training.order import Draw
+from training.speed_table import name_limiter
 
-KEEPS_UP = 0.95  # of the step's own rate: the loader does not limit
 TIMED_IMAGES, TIMED_BATCHES = 16, 16
 
 
@@ -33,8 +33,8 @@ class Rates:
 
     @property
     def limiter(self) -> Literal["loader", "step"]:
-        """The loader, when training with it reaches less than KEEPS_UP of what the step can."""
-        return "loader" if self.together < KEEPS_UP * self.step else "step"
+        """See speed_table.name_limiter."""
+        return name_limiter(self.together / self.step)
 
 
 class PipelineReport(Callback):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 Record = dict[str, Any]
 HEADER = (
     "| px | batch | source | mode | cache | gather | loader | step | together | share | bare | overhead | limiter |",
     "|---:|---:|:---|:---|:---|---:|---:|---:|---:|---:|---:|---:|:---|",
 )
-LOADER_LIMITS = 0.95  # together / step, as training.limiter has it
+KEEPS_UP = 0.95  # of the step's own rate: the loader does not limit
 
 
 def to_markdown(records: Iterable[Record]) -> str:
@@ -57,9 +57,14 @@ def _lines(records: Sequence[Record]) -> list[str]:
                 share = both["images_per_s"] / step["images_per_s"] if both and step else None
                 cells = [size, batch, source, mode, cache, *map(_rate, (gathered, loader, step, both)), _percent(share)]
                 cells += [_rate(bare), _percent(overhead(step, bare) if step and bare else None)]
-                cells.append("" if share is None else "loader" if share < LOADER_LIMITS else "step")
+                cells.append("" if share is None else name_limiter(share))
                 lines.append("| " + " | ".join(map(str, cells)) + " |")
     return lines
+
+
+def name_limiter(share: float) -> Literal["loader", "step"]:
+    """What limits training that reaches `share` of what its step can do alone; loader: all that brings it batches."""
+    return "loader" if share < KEEPS_UP else "step"
 
 
 def overhead(step: Record, bare: Record) -> float:
