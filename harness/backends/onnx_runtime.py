@@ -133,7 +133,16 @@ class OnnxRuntimeBackend(Backend):
             "providers": self.session.get_providers(),
             "nodes": {f"{provider}:{op}": count for (provider, op), count in sorted(nodes.items())},
             "threads": self.spec.threads,
-            **({"cpu_nodes": fallen, "graph": self.spec.variant == "tuned"} if on_gpu else {}),
+            **(self._executed_on_gpu(fallen) if on_gpu else {}),
+        }
+
+    def _executed_on_gpu(self, fallen: list[str]) -> dict[str, Any]:
+        """Nodes left to the CPU, and the settings of speed as the session has them, given by us or by default."""
+        settings = self.session.get_provider_options()["CUDAExecutionProvider"]
+        return {
+            "cpu_nodes": fallen,
+            "graph": self.spec.variant == "tuned",
+            "provider_options": {name: settings[name] for name in ("use_tf32", *TUNED)},
         }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.backends import BACKENDS
+from harness.backends.onnx_runtime import choose_cuda_options
 from harness.clocks import make_clock
 from harness.measure import MIN_COVERAGE
 from harness.schema import read_rows
@@ -38,6 +39,9 @@ def test_every_variant_and_precision_answers_as_labelled(exported, tmp_path, bac
     for row in rows:
         assert set(row.samples) == {"device_ms", "transfer_ms", "host_ms", "throughput_fps"}
         assert row.executed["graph"] is (row.job.variant in CAPTURED[backend])
+        if backend == "onnx_runtime":
+            settings, asked = row.executed["provider_options"], choose_cuda_options(row.job.precision, row.job.variant, 0)
+            assert settings == {name: asked.get(name, setting) for name, setting in settings.items()}
 
 
 def test_work_on_another_stream_is_caught():
