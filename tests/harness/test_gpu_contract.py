@@ -40,7 +40,8 @@ def test_every_variant_and_precision_answers_as_labelled(exported, tmp_path, bac
         assert set(row.samples) == {"device_ms", "transfer_ms", "host_ms", "throughput_fps"}
         assert row.executed["graph"] is (row.job.variant in CAPTURED[backend])
         if backend == "onnx_runtime":
-            settings, asked = row.executed["provider_options"], choose_cuda_options(row.job.precision, row.job.variant, 0)
+            asked = choose_cuda_options(row.job.precision, row.job.variant, stream=0)
+            settings = row.executed["provider_options"]
             assert settings == {name: asked.get(name, setting) for name, setting in settings.items()}
 
 
