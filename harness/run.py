@@ -101,7 +101,7 @@ def open_folder(
 ) -> None:
     """Create the run's folder, or accept the one that is there. Raises StoreError when it may not be continued."""
     if folder.path.exists() and (request.resume or request.continue_or_replace):
-        fault = find_difference(folder, config, models)
+        fault = find_difference(folder, config, machine, models)
         if not fault:
             return
         if request.resume:
@@ -110,12 +110,14 @@ def open_folder(
     folder.create(asdict(config), machine)
 
 
-def find_difference(folder: RunFolder, config: BenchConfig, models: dict[int, Model]) -> str:
+def find_difference(folder: RunFolder, config: BenchConfig, machine: dict[str, Any], models: dict[int, Model]) -> str:
     """Why rows of this folder and new ones would not belong together; empty when they do."""
     if BenchConfig(**folder.read_config()) != config:
         return "its config differs"
     folder.drop_half_line()
     for row in folder.read_rows():
+        if row.device != machine["device"]:
+            return f"it was measured on {row.device}, and this machine is {machine['device']}"
         model = models.get(row.job.image_size)
         known = {artifact.sha256 for artifact in model.artifacts} if model else set()
         if row.weights_sha256 not in known or row.artifact_sha256 not in known:

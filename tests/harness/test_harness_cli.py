@@ -100,6 +100,19 @@ def test_an_existing_run_is_not_overwritten(run_harness, tmp_path):
     assert (tmp_path / "results/r/rows.jsonl").read_bytes() == before
 
 
+def test_a_run_of_another_machine_is_not_resumed(run_harness, tmp_path):
+    """Its rows stay as they are; the line names both machines."""
+    run_harness("--backends", "[faulty/missing]", "--run_id", "r")
+    path = tmp_path / "results/r/rows.jsonl"
+    row = json.loads(path.read_text())
+    path.write_text(json.dumps({**row, "device": "Another CPU"}) + "\n")
+    before = path.read_bytes()
+    code, _, err = run_harness("--resume", "r")
+    assert code == 2
+    assert f"it was measured on Another CPU, and this machine is {row['device']}; start a new run" in err
+    assert path.read_bytes() == before
+
+
 @pytest.mark.slow
 def test_continuing_with_new_weights_sets_the_old_run_aside(run_harness, weights_dir, tmp_path):
     """`make bench` after a new training: the old rows are kept under another name, all jobs are measured again."""
