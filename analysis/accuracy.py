@@ -40,8 +40,18 @@ def size_accuracies(run: Run, sizes: Collection[int]) -> tuple[str | None, dict[
     validation = {size: found for size in sizes if (found := _recorded(run.weights.get(size, {})))}
     if sizes and len(validation) == len(sizes):
         return "validation", validation
-    reference = _fp32(run)
+    reference = reference_accuracies(run)
     return ("reference", reference) if sizes and set(sizes) <= set(reference) else (None, {})
+
+
+def reference_accuracies(run: Run) -> dict[int, Accuracy]:
+    """Best accuracy of fp32 outputs on the reference images, by image size."""
+    found: dict[int, Accuracy] = {}
+    for row in run.rows:
+        if row.job.precision == "fp32" and row.status in RANKED and row.parity and row.parity.accuracy is not None:
+            judged = Accuracy(row.parity.accuracy, row.parity.images)
+            found[row.job.image_size] = max(found.get(row.job.image_size, judged), judged, key=lambda a: a.share)
+    return found
 
 
 def expected_accuracies(run: Run, table: pd.DataFrame) -> dict[tuple[str, int], ExpectedAccuracy]:
@@ -52,7 +62,7 @@ def expected_accuracies(run: Run, table: pd.DataFrame) -> dict[tuple[str, int], 
     """
     ranked = table[table["ranked"].astype(bool) & pd.to_numeric(table["accuracy"]).notna()]
     sizes = {int(size) for size in table.loc[table["ranked"].astype(bool), "image_size"]}
-    (source, weights), fp32 = size_accuracies(run, sizes), _fp32(run)
+    (source, weights), fp32 = size_accuracies(run, sizes), reference_accuracies(run)
     paired = source == "validation" and sizes <= set(fp32)
     found = {}
     for line in ranked.drop_duplicates(["contender", "image_size"]).to_dict("records"):
@@ -65,15 +75,6 @@ def expected_accuracies(run: Run, table: pd.DataFrame) -> dict[tuple[str, int], 
         loss_error = _paired_error(line["top1_agreement"], images)
         found[(str(line["contender"]), size)] = ExpectedAccuracy(size, share, _binomial_error(judged), loss_error)
     return found
-
-
-def _fp32(run: Run) -> dict[int, Accuracy]:
-    """Accuracy of fp32 outputs on the reference images, by image size."""
-    return {
-        row.job.image_size: Accuracy(row.parity.accuracy, row.parity.images)
-        for row in run.rows
-        if row.job.precision == "fp32" and row.status in RANKED and row.parity and row.parity.accuracy is not None
-    }
 
 
 def _recorded(record: dict[str, Any]) -> Accuracy | None:

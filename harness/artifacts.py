@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.schema import ARCH
+from harness.schema import ARCH, network_flags
 
 
 class ArtifactError(ValueError):
@@ -155,8 +155,7 @@ def _train(arch: str, size: int | str = "S") -> str:
 
 
 def _export(arch: str, size: int | None = None, target: str = "") -> str:
-    flags = ("" if arch == ARCH else f" --arch {arch}") + (f" --image_size {size}" if size else "")
-    return f"run `python -m export{flags}{target}`"
+    return f"run `{f'python -m export {network_flags(arch, size)}'.rstrip()}{target}`"
 
 
 def _is_current(artifact: Artifact) -> bool:

@@ -94,6 +94,19 @@ class Parity:
             _require(value is None or 0.0 <= value <= 1.0, f"parity.{name}: {value!r} is outside [0, 1]")
 
 
+def network_flags(arch: str, image_size: int | None) -> str:
+    """What `python -m export` must be told to make this network's files at this image size (None: at every size)."""
+    flags = ([] if arch == ARCH else [f"--arch {arch}"]) + ([f"--image_size {image_size}"] if image_size else [])
+    return " ".join(flags)
+
+
+def name_network(values: dict[str, Any], version: int) -> dict[str, Any]:
+    """A record of version 1, which had no `arch`, as one of `version`; any other as it is."""
+    if values.get("schema_version") != 1 or "arch" in values:
+        return values
+    return {**values, "arch": ARCH, "schema_version": version}
+
+
 @dataclass(frozen=True)
 class Row:
     """One job's result. Times in ms, memory in MB (10**6 bytes), `started_at` in UTC (ISO 8601).
@@ -175,8 +188,7 @@ class Row:
         Raises SchemaError: another schema version, unknown or missing fields.
         """
         _require(isinstance(values, dict), "not a JSON object")
-        if values.get("schema_version") == 1 and "arch" not in values:
-            values = {**values, "arch": ARCH, "schema_version": SCHEMA_VERSION}
+        values = name_network(values, SCHEMA_VERSION)
         version = values.get("schema_version")
         _require(
             version == SCHEMA_VERSION, f"schema_version: {version!r}; this program reads versions 1 to {SCHEMA_VERSION}"

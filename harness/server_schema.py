@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 
-from harness.schema import ARCH, STATUSES, SchemaError
+from harness.schema import ARCH, STATUSES, SchemaError, name_network
 
 SERVER_SCHEMA_VERSION = 2
 SCENARIOS = ("offline", "server")
@@ -107,9 +107,7 @@ class ServerRow:
     def from_json(cls, line: str) -> ServerRow:
         """Read one line. Raises SchemaError: not JSON, another schema version, unknown or missing fields."""
         try:
-            values = json.loads(line)
-            if values.get("schema_version") == 1 and "arch" not in values:
-                values |= {"arch": ARCH, "schema_version": SERVER_SCHEMA_VERSION}
+            values = name_network(json.loads(line), SERVER_SCHEMA_VERSION)
             unknown = set(values) - {f.name for f in fields(cls)}
             if unknown:
                 raise SchemaError(f"unknown fields: {', '.join(sorted(unknown))}")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from analysis import stats
+from analysis.accuracy import reference_accuracies
 from analysis.cells import RANKED, SEED, Cell, Key
 from analysis.effects import size_accuracies
 from analysis.findings import Line, key_of, lines
@@ -74,7 +75,7 @@ def build_options(study: Study) -> tuple[list[Option], str | None]:
     """
     source, known = size_accuracies(study)
     table = lines(study.ranked)
-    full = _reference_accuracies(table)
+    full = {size: judged.share for size, judged in reference_accuracies(study.run).items()}
     options = [_option(line, study.cells[key_of(line)], full, known) for line in table]
     if source is None and any(option.accuracy is not None for option in options):
         source = "own"
@@ -103,16 +104,6 @@ def _option(line: Line, cell: Cell, full: Mapping[int, float], known: Mapping[in
         cpu_memory_mb=_number(line["cpu_memory_mb"]),
         build_s=(_number(line["build_ms"]) or 0.0) / 1000,
     )
-
-
-def _reference_accuracies(table: list[Line]) -> dict[int, float]:
-    """Best accuracy of fp32 cells on the reference images, by image size."""
-    found: dict[int, float] = {}
-    for line in table:
-        share = _number(line["accuracy"])
-        if line["precision"] == "fp32" and share is not None:
-            found[line["image_size"]] = max(share, found.get(line["image_size"], 0.0))
-    return found
 
 
 def _drop(line: Line, full: float | None) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.schema import ARCH
+from harness.schema import network_flags
 
 PROFILED = 5  # inferences in a trace
 
@@ -46,7 +46,7 @@ class Spec:
     @property
     def export_flags(self) -> str:
         """What `python -m export` must be told to make this network's files at this image size."""
-        return f"{'' if self.arch == ARCH else f'--arch {self.arch} '}--image_size {self.image_size}"
+        return network_flags(self.arch, self.image_size)
 
 
 class Backend(ABC):
