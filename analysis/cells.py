@@ -12,7 +12,6 @@ import numpy as np
 from analysis import asymptotic, stats
 from harness.schema import AGAIN, Row
 
-BASELINE = ("pytorch", "eager", "fp32")
 RANKED = ("ok", "unstable")
 SEED = 20
 

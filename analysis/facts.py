@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from analysis import effects, findings, stats
-from analysis.cells import BASELINE
 from analysis.load_facts import hardware_facts
 from analysis.names import backend_label, label_of, network_label
 from analysis.saturation import TOLERANCE
 from analysis.scaling_facts import scaling_facts
 from analysis.study import Study
+from harness.schema import BASELINE
 
 NAMED_CLASSES = 10  # in the text of a report
 AUDIT = ("noise_floor_percent", "null_job_ms", "parent_cpu_percent")

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from analysis import stats
-from analysis.cells import BASELINE, Cell, Key
+from analysis.cells import Cell, Key
 from analysis.study import Study
+from harness.schema import BASELINE
 
 Line = dict[str, Any]  # one line of the summary table, by column
 

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from analysis import stats
-from analysis.cells import BASELINE, Cell, Key, ratio_interval
+from analysis.cells import Cell, Key, ratio_interval
 from analysis.columns import COLUMNS
 from analysis.hardware import Hardware
 from analysis.names import contender_label
+from harness.schema import BASELINE
 
 
 def summarise(

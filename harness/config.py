@@ -26,7 +26,8 @@ class BenchConfig:
             e.g. `onnx_runtime/default/fp32:224:8`. Empty: all.
         max_batch: Largest batch size where batch_sizes is empty.
         saturation_percent: Once two batch sizes in a row have not raised FPS over the best before them by this much,
-            in %, larger ones are skipped. 0: all are measured.
+            in %, larger ones are skipped, except for pytorch/eager/fp32: speedups are against it at the same batch
+            size. 0: all are measured.
         order: What is finished first: `size` (every contender at one image size; drift of the machine then meets all
             contenders alike), `contender` (every size of one contender by one worker, which saves imports), `variant`
             (every size and precision of one variant by one worker) or `backend` (all of a backend by one worker: what a

@@ -17,13 +17,13 @@ METRICS = {
     "imma_activity_percent": 9,
     "dram_activity_percent": 10,
 }
-PERIOD_S = 0.25
+PERIOD_S = 0.15  # telemetry ticks every 0.1 s, so one every 0.2 s: two in any window of half a second
 MIN_WINDOW_S = 0.1  # shorter ones have no meaning, by NVML's documentation
-KEPT = 480  # two minutes; a counter state is some kB of the driver's memory
+KEPT = 600  # two minutes; a counter state is some kB of the driver's memory
 
 
 class GpmRing:
-    """The last counter states of a GPU, one every PERIOD_S; empty for ever where the GPU has no such counters.
+    """The last counter states of a GPU, one every PERIOD_S or soon after; empty where the GPU has no such counters.
 
     Not thread-safe: its owner locks.
     """

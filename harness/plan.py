@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.config import BenchConfig
-from harness.schema import AGAIN, Job
+from harness.schema import AGAIN, BASELINE, Job
 
 KEPT_TOGETHER = {  # by `order`: what jobs have in common that one worker may take
     "size": ("backend", "variant", "precision"),
@@ -88,9 +88,12 @@ def drop_done(groups: Iterator[Group], done: set[Job]) -> list[Group]:
     return [Group(jobs) for jobs in left if jobs]
 
 
-def has_saturated(ms_per_image: list[float], percent: float) -> bool:
-    """Whether the last two batch sizes both failed to raise FPS by `percent` over the best before them; 0: never."""
-    if not percent or len(ms_per_image) < 3:
+def has_saturated(contender: str, ms_per_image: list[float], percent: float) -> bool:
+    """Whether the last two batch sizes both failed to raise FPS by `percent` over the best before them; 0: never.
+
+    Never for the baseline: what is faster would have no speedup at the batch sizes that it lacks.
+    """
+    if not percent or len(ms_per_image) < 3 or contender == "/".join(BASELINE):
         return False
     return min(ms_per_image[:-2]) / min(ms_per_image[-2:]) < 1 + percent / 100
 

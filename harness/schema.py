@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SCHEMA_VERSION = 2
+BASELINE = ("pytorch", "eager", "fp32")  # backend, variant and precision that every speedup is against
 ARCH = "resnet18"  # of the study, and of every row of version 1
 AGAIN = "+again"  # ends the variant of a contender measured a second time as a check of the harness itself
 

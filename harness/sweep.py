@@ -147,7 +147,7 @@ class Sweep:
             self._write(row)
             left.pop(0)
             ms_per_image.append(statistics.median(row.samples["device_ms"]) / row.job.batch_size)
-            if has_saturated(ms_per_image, self.config.saturation_percent):
+            if has_saturated(row.job.contender, ms_per_image, self.config.saturation_percent):
                 percent = self.config.saturation_percent
                 reason = f"two batch sizes in a row did not raise FPS by {percent:g}% (`saturation_percent`)"
                 self._fail_all(left, "skipped", reason)

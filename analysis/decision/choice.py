@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from analysis import stats
-from analysis.cells import BASELINE, Key
+from analysis.cells import Key
 from analysis.decision.needs import Limit, Needs
 from analysis.decision.options import Option, build_options
 from analysis.load import InputError
 from analysis.saturation import TOLERANCE
 from analysis.study import Study
+from harness.schema import BASELINE
 
 
 @dataclass(frozen=True)

@@ -283,21 +283,21 @@ def test_a_busy_gpu_is_named_before_the_run(install):
 
 
 def test_gpm_metrics_lie_between_the_first_and_last_state_inside(install):
-    """States every 0.25 s; those outside the interval are not used; what fails is absent."""
+    """States every 0.2 s; those outside the interval are not used; what fails is absent."""
     fake = install()
     asked = []
     fake.answers["nvmlGpmMetricsGet"] = lambda request: (asked.append(request), fake_nvml.answer_metrics(request))
     ring = GpmRing(Gpu())
     for tick in range(20):
         ring.take(100 + 0.1 * tick)
-    assert [round(at_s - 100, 1) for at_s, _ in ring.states] == [0.0, 0.3, 0.6, 0.9, 1.2, 1.5, 1.8]
+    assert [round(at_s - 100, 1) for at_s, _ in ring.states] == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8]
     assert ring.activity(100.1, 101.4) == {
         "sm_activity_percent": 20.0,
         "tensor_activity_percent": 50.0,
         "hmma_activity_percent": 70.0,
         "dram_activity_percent": 100.0,
     }
-    assert (asked[0].sample1.number, asked[0].sample2.number, asked[0].version) == (2, 5, 1)
+    assert (asked[0].sample1.number, asked[0].sample2.number, asked[0].version) == (2, 8, 1)
     assert ring.activity(100.25, 100.35) == {}
     ring.close()
     assert fake.states == 0
