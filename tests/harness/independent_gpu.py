@@ -50,20 +50,24 @@ CELLS = [  # variant, precision, batch size
 ]
 COLUMNS = ["harness, warm", "event loop, warm", "do_bench_cudagraph, warm", "harness, cold", "do_bench, cold"]
 AGAINST = {COLUMNS[1]: COLUMNS[0], COLUMNS[2]: COLUMNS[0], COLUMNS[4]: COLUMNS[3]}
-REPETITIONS = 50
+LEAST, MOST, LOOP_MS = 10, 50, 500.0  # repetitions of the loop, and about how long they may take
 
 
 def time_with_events(run: Callable[[], object]) -> float:
-    """Median ms of REPETITIONS back to back, events around each; one more goes first, so that the stream is busy."""
-    pairs = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(REPETITIONS)]
-    torch.cuda.synchronize()
-    run()
-    for start, end in pairs:
-        start.record()
-        run()
-        end.record()
-    torch.cuda.synchronize()
-    return statistics.median(start.elapsed_time(end) for start, end in pairs)
+    """Median ms of repetitions back to back; as many as fit into LOOP_MS by the first few."""
+
+    def repeat(count: int) -> float:
+        pairs = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(count)]
+        torch.cuda.synchronize()
+        run()  # so that the stream is busy when the first event is recorded
+        for start, end in pairs:
+            start.record()
+            run()
+            end.record()
+        torch.cuda.synchronize()
+        return statistics.median(start.elapsed_time(end) for start, end in pairs)
+
+    return repeat(max(LEAST, min(MOST, int(LOOP_MS / repeat(3)))))
 
 
 def time_with_triton(function: Callable[..., Any], run: Callable[[], object]) -> float:
@@ -127,10 +131,10 @@ def main() -> None:
     parser.add_argument("--weights_dir", type=Path, default=Path("weights"))
     parser.add_argument("--output", type=Path, required=True, help="Markdown file; the numbers go beside it as JSON.")
     parser.add_argument("--image_size", type=int, default=224)
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=3)
     args = parser.parse_args()
     clocks = {"cold": make_clock("cuda", l2_flush=True), "warm": make_clock("cuda")}
-    rule = make_stop_rule(BenchConfig(min_samples=REPETITIONS, min_seconds=0.1, max_seconds=1.0))
+    rule = make_stop_rule(BenchConfig(min_samples=LEAST, min_seconds=0.1, max_seconds=1.0))
     weights = args.weights_dir / f"best_resnet18_{args.image_size}.pth"
     lines = [f"| cell | {' | '.join(COLUMNS)} |", f"|---|{'---:|' * len(COLUMNS)}"]
     record = []
