@@ -49,13 +49,13 @@ def test_a_long_job_is_thinned_evenly():
 
 
 def test_gpm_over_time_is_between_neighbouring_states(fake):
-    """States at 0, 0.3, ... s: each pair inside the interval, at the later one's time."""
+    """States at 0, 0.2, ... s: each pair inside the interval, at the later one's time."""
     ring = GpmRing(Gpu())
     for tick in range(20):
         ring.take(100 + 0.1 * tick)
     series = ring.series(100.1, 101.4)
-    assert series["gpm_at_s"] == pytest.approx([0.5, 0.8, 1.1])
-    assert series["sm_activity_percent"] == [20.0, 20.0, 20.0]
+    assert series["gpm_at_s"] == pytest.approx([0.3, 0.5, 0.7, 0.9, 1.1, 1.3])
+    assert series["sm_activity_percent"] == [20.0] * 6
     assert "imma_activity_percent" not in series
     assert ring.series(100.25, 100.35) == {}
 
