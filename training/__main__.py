@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import re
@@ -242,6 +243,10 @@ def main() -> None:
     except TrainingError as error:
         # An error in a loader process arrives with that process's traceback before it.
         fail(str(error).strip().splitlines()[-1])
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        fail("the disk is full; make room, then go on with --ckpt_path last")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """`python -m training`: one clear line and exit status 2 for bad input, and help that teaches."""
 
+import errno
 import os
 import pickle
 import sys
@@ -86,6 +87,27 @@ def test_validate_without_weights_names_the_file_it_wants(capsys, monkeypatch, t
     status, stderr = run_in_process(capsys, monkeypatch, "validate", "--data.image_size", 48)
     assert status == 2
     assert "best_resnet18_48.pth" in stderr
+
+
+def test_a_full_disk_is_one_line_that_says_how_to_go_on(capsys, monkeypatch):
+    """Any other failure of the system keeps its traceback."""
+    from training import __main__ as training_main
+
+    def end_with(number):
+        def work(*_):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr("training.__main__.run_until_ended", work)
+        training_main.main()
+
+    monkeypatch.setattr("training.__main__.quieten", lambda: None)
+    with pytest.raises(SystemExit) as stopped:
+        end_with(errno.ENOSPC)
+    assert stopped.value.code == 2
+    said = "python -m training: error: the disk is full; make room, then go on with --ckpt_path last\n"
+    assert capsys.readouterr().err == said
+    with pytest.raises(PermissionError):
+        end_with(errno.EACCES)
 
 
 def test_a_bad_flag_leaves_the_shell_with_status_2_and_no_traceback(run_training, tmp_path):
