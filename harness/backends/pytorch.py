@@ -21,6 +21,7 @@ COMPILED = ("compile", "compile_dynamic")
 # how Inductor on a CPU and Triton say that there is no compiler: their error classes are private
 NO_COMPILER = ("No working C++ compiler", "Failed to find C compiler")
 CAPTURED = ("graph", *COMPILED, "fused")  # on a GPU
+SEARCHED = 10  # algorithms of cuDNN timed for each convolution, in the order of its own heuristic; torch's default
 
 
 class PyTorchBackend(Backend):
@@ -51,6 +52,8 @@ class PyTorchBackend(Backend):
         torch.set_float32_matmul_precision("high" if tf32 else "highest")
         torch.backends.cudnn.allow_tf32 = tf32
         torch.backends.cudnn.benchmark = True
+        if spec.device == "cuda":
+            torch.backends.cudnn.benchmark_limit = SEARCHED
         self.spec = spec
         self.dtype = DTYPES[spec.precision]
         self.memory_format = torch.contiguous_format if spec.variant == "eager" else torch.channels_last
@@ -170,5 +173,8 @@ class PyTorchBackend(Backend):
             "threads": torch.get_num_threads(),
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
             "tf32": torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32,
-            **(trace_kernels(self.run) if on_cpu else {"graph": self.bound.graph is not None}),
+            **(trace_kernels(self.run) if on_cpu else self._executed_on_gpu()),
         }
+
+    def _executed_on_gpu(self) -> dict[str, Any]:
+        return {"graph": self.bound.graph is not None, "cudnn_benchmark_limit": torch.backends.cudnn.benchmark_limit}
