@@ -14,7 +14,7 @@ from harness.backends.base import PROFILED, Backend, BackendUnavailable, Spec, U
 
 OFFERED = {"cpu": ("fp32", "int8"), "cuda": ("fp32", "tf32", "fp16")}
 # Beside what the clock and the label need (stream, TF32 switch), `default` is the provider as it comes.
-TUNED = {"prefer_nhwc": "1", "cudnn_conv_algo_search": "EXHAUSTIVE", "enable_cuda_graph": "1"}
+TUNED = {"prefer_nhwc": "1", "cudnn_conv_algo_search": "EXHAUSTIVE", "enable_cuda_graph": "1", "fuse_conv_bias": "0"}
 
 
 class OnnxRuntimeBackend(Backend):
@@ -154,7 +154,8 @@ def choose_cuda_options(precision: str, variant: str, stream: int) -> dict[str, 
     """
     tensor_cores = "0" if precision == "fp32" else "1"
     needed = {"device_id": "0", "user_compute_stream": str(stream), "use_tf32": tensor_cores}
-    return {**needed, **(TUNED if variant == "tuned" else {})}
+    fused_bias = {"fuse_conv_bias": "1"} if precision == "tf32" else {}  # a loss in fp16: docs/decisions/gpu-timing.md
+    return {**needed, **({**TUNED, **fused_bias} if variant == "tuned" else {})}
 
 
 def make_run_options(device: str) -> Any:
