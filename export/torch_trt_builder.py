@@ -73,7 +73,7 @@ def build(
     arguments = compile_arguments(version, frontend, precision, optimization_level)
     network = torchvision.models.get_model(arch, weights=None, num_classes=num_classes, **arch_arguments)
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    network = network.eval().to(DEVICE, DTYPES[precision])
+    network = pool_by_mean(network.eval()).to(DEVICE, DTYPES[precision])
     shapes = [(batch, 3, image_size, image_size) for batch in profiles[0]]
     limits = dict(zip(("min_shape", "opt_shape", "max_shape"), shapes, strict=True))
     source = torch_trt.Input(**limits, dtype=DTYPES[precision], name="x")  # as torchvision's forward calls it
@@ -84,6 +84,25 @@ def build(
         module = torch_trt.compile(network, inputs=[source], **arguments)
     build_s = time.perf_counter() - start
     return {"build_s": round(build_s, 2), "form": save(torch_trt, module, source, Path(out))}
+
+
+class Mean(torch.nn.Module):
+    """Global average pooling of (n, c, h, w) to (n, c)."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Mean over height and width."""
+        return features.mean((2, 3))
+
+
+def pool_by_mean(network: torch.nn.Module) -> torch.nn.Module:
+    """The same answers from a graph without a reshape: nothing is left to flatten after the pooling.
+
+    Release 2.2 cannot build the reshape of a batch of any size: its converter hands TensorRT a tensor as a dimension.
+    """
+    pooling = getattr(network, "avgpool", None)
+    if isinstance(pooling, torch.nn.AdaptiveAvgPool2d) and pooling.output_size in (1, (1, 1)):
+        network.avgpool = Mean()
+    return network
 
 
 def detailed_layers(torch_trt: Any, version: tuple[int, int]) -> Any:

@@ -14,7 +14,7 @@ import torch
 import torchvision
 
 from export import torch_trt_builder
-from export.torch_trt_builder import build, compile_arguments, read_version
+from export.torch_trt_builder import build, compile_arguments, pool_by_mean, read_version
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")  # torch.jit is deprecated
 SIGNATURES = json.loads((Path(__file__).parents[1] / "fixtures" / "torch_tensorrt_signatures.json").read_text())
@@ -115,3 +115,23 @@ def test_the_module_is_compiled_with_a_dynamic_profile_and_saved(monkeypatch, re
         assert torch.jit.load(request_fields["out"])(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
     else:
         assert Path(request_fields["out"]).read_bytes() == b"an exported program"
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v3_small"])
+def test_the_network_is_compiled_without_a_reshape_of_the_batch(arch):
+    """On an H100, release 2.2 refused `reshape(mean, [batch, 512])`: its converter takes no tensor for a dimension."""
+    network = torchvision.models.get_model(arch, weights=None, num_classes=10).eval()
+    images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    expected = network(images)
+    pooled = pool_by_mean(network)
+    torch.testing.assert_close(pooled(images), expected)
+    dynamic = {"x": {0: torch.export.Dim("batch", min=1, max=8)}}
+    program = torch.export.export(pooled, (images,), dynamic_shapes=dynamic).run_decompositions()
+    targets = [str(node.target) for node in program.graph.nodes]
+    assert not [target for target in targets if any(word in target for word in ("view", "reshape", "flatten"))]
+
+
+def test_another_pooling_is_left_alone():
+    """VGG pools to 7 x 7, and flattens that."""
+    network = torchvision.models.vgg11(weights=None, num_classes=10)
+    assert pool_by_mean(network).avgpool.output_size == (7, 7)
