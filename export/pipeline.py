@@ -27,7 +27,7 @@ from export.manifest import (
     write_manifest,
 )
 from export.parity import accuracy, compare
-from export.quantize import Int8Style, build_int8
+from export.quantize import PERCENTILE, Int8Style, build_int8
 from export.samples import normalise
 from export.source import Source
 from export.to_fp16 import build_fp16
@@ -131,7 +131,8 @@ class WeightsExport:
             set_metadata(model, self._metadata())
             return {**self._keep_model(artifact, model), "calibration_images": len(calibration)}
 
-        return self.make(artifact, {"int8_style": style, "fp32_sha256": sha256_of(fp32)}, write)
+        made_from = {"int8_style": style, "fp32_sha256": sha256_of(fp32), "calibration_percentile": PERCENTILE}
+        return self.make(artifact, made_from, write)
 
     def say(self, line: str) -> None:
         """One line for the user."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,18 +22,25 @@ if TYPE_CHECKING:  # heavy: imported where used
 Int8Style = Literal["cpu", "tensorrt"]
 Placement = Literal["all", "inputs", "shortcuts", "pool", "no_add", "convolutions"]
 CALIBRATION_BATCH = 8
+PERCENTILE = 99.99  # of a tensor's values that its range holds: docs/decisions/int8.md
 
 
 class _Reader:
-    """Feeds calibration batches to ONNX Runtime (its CalibrationDataReader protocol)."""
+    """Feeds calibration batches to ONNX Runtime (its CalibrationDataReader protocol), those in a range of them."""
 
     def __init__(self, images: NDArray[np.float32]) -> None:
         size = limit_batch(CALIBRATION_BATCH, images.shape[-1])
-        starts = range(0, len(images), size)
-        self._batches: Iterator[NDArray[np.float32]] = (images[start : start + size] for start in starts)
+        self._batches = [images[start : start + size] for start in range(0, len(images), size)]
+        self.set_range(0, len(self))
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        self._left: Iterator[NDArray[np.float32]] = iter(self._batches[start_index:end_index])
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        batch = next(self._batches, None)
+        batch = next(self._left, None)
         return None if batch is None else {INPUT_NAME: batch}
 
 
@@ -61,6 +70,8 @@ def quantization_settings(style: Int8Style) -> dict[str, Any]:
             "WeightSymmetric": True,
             "AddQDQPairToWeight": symmetric,
             "QuantizeBias": not symmetric,
+            "CalibPercentile": PERCENTILE,
+            "CalibStridedMinMax": 1,  # of any method: one batch's activations in memory at a time, not those of all
         },
     }
 
@@ -92,7 +103,7 @@ def place_pairs(settings: dict[str, Any], placement: Placement) -> dict[str, Any
 def build_int8(
     fp32: Path, calibration: NDArray[np.float32], style: Int8Style, placement: Placement = "all"
 ) -> onnx.ModelProto:
-    """Quantise the file `fp32`, calibrated (minimum and maximum) on normalised images (n, 3, size, size).
+    """Quantise the file `fp32`, calibrated (`PERCENTILE`) on normalised images (n, 3, size, size).
 
     Deterministic for the same file, images and versions. Both styles are Q-DQ models for any runtime; they differ in
     what each runtime can fuse (see `quantization_settings`, and `place_pairs` for a `placement` other than "all").
@@ -104,7 +115,7 @@ def build_int8(
     settings = quantization_settings(style)
     if placement != "all":
         settings = place_pairs(settings, placement)
-    with tempfile.TemporaryDirectory() as folder, quiet_libraries():
+    with tempfile.TemporaryDirectory() as folder, quiet_libraries(), contextlib.redirect_stdout(io.StringIO()):
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         if style == "tensorrt":
             fp32 = write_opset17(fp32, Path(folder) / "tensorrt.onnx")
@@ -116,7 +127,7 @@ def build_int8(
             str(quantized),
             _Reader(calibration),
             quant_format=QuantFormat.QDQ,
-            calibrate_method=CalibrationMethod.MinMax,
+            calibrate_method=CalibrationMethod.Percentile,
             **settings,
         )
         model = onnx.load(quantized)

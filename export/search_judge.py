@@ -77,8 +77,12 @@ def count_layers(layers: Sequence[Any]) -> dict[str, dict[str, int]]:
 
 
 def _find_dtype(layer: dict[str, Any]) -> str:
-    text = str((layer.get("Inputs") or [{}])[0])
-    return next((name for name, words in DTYPES.items() if re.search(words, text, re.IGNORECASE)), "unknown")
+    first = {name: value for name, value in (layer.get("Inputs") or [{}])[0].items() if name != "Name"}
+    for text in (str(first), str(layer.get("Weights", ""))):  # 8.6 does not tell the inputs' types of a dynamic batch
+        for name, words in DTYPES.items():
+            if re.search(words, text, re.IGNORECASE):
+                return name
+    return "unknown"
 
 
 def find_contradiction(compute_dtypes: Mapping[str, int], precision: str) -> str | None:

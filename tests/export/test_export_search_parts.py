@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +88,15 @@ def test_layers_are_counted_by_what_they_read(words, dtype):
     assert counts["compute_dtypes"] == {dtype: 2}
     assert counts["layer_types"] == {"CaskConvolution": 2, "CaskPooling": 1, "Reformat": 1}
     assert count_layers(["a name"]) == {"compute_dtypes": {}, "layer_types": {}}
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_layers_of_an_engine_recorded_on_a_gpu_are_counted(precision):
+    """TensorRT 8.6 tells no tensor's type of a dynamic batch; the weights' do."""
+    recorded = json.loads((Path(__file__).parents[1] / "fixtures" / "tensorrt86_inspector.json").read_text())
+    counts = count_layers(recorded[precision]["Layers"])["compute_dtypes"]
+    assert counts == {precision: 21}
+    assert find_contradiction(counts, precision) is None
 
 
 def test_layers_of_another_precision_contradict_the_label():

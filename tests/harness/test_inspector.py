@@ -1,5 +1,8 @@
 """Layer precisions from inspector outputs: the developer guide's own example, and both generations' words for types."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from harness.backends.inspector import count_layers, read_layers
@@ -21,6 +24,10 @@ GUIDE = """{"Layers": [{
 }], "Bindings": []}"""
 
 
+# What the inspector says of engines that this project built on an H100; "recorded" in the file says with what
+RECORDED = json.loads((Path(__file__).parents[1] / "fixtures" / "tensorrt86_inspector.json").read_text())
+
+
 def layer(kind, tensor, tactic="", **more):
     return {"Name": "n", "LayerType": kind, "Inputs": [tensor], "Outputs": [], "TacticName": tactic, **more}
 
@@ -29,6 +36,28 @@ def test_the_guides_example_is_an_int8_convolution():
     """Raw control characters and all."""
     counted = count_layers(read_layers(GUIDE))
     assert counted == {"layers": 1, "compute_dtypes": {"int8": 1}, "layer_types": {"CaskConvolution": 1}}
+
+
+@pytest.mark.parametrize(("precision", "other"), [("fp16", "int8"), ("int8", "fp16")])
+def test_a_recorded_engine_of_a_dynamic_batch_is_what_was_asked_for(precision, other):
+    """8.6 does not tell the types of its tensors ("N/A due to dynamic shapes"): the weights' tell."""
+    layers = RECORDED[precision]["Layers"]
+    assert "N/A due to dynamic shapes" in {layer["Inputs"][0]["Format/Datatype"] for layer in layers}
+    counted = count_layers(layers)
+    assert counted["compute_dtypes"] == {precision: 21}  # 20 convolutions and the classifier
+    assert find_contradiction(counted, precision) == ""
+    assert find_contradiction(counted, other) == f"labelled {other}, but its compute layers ran as: 21 {precision}"
+
+
+def test_a_recorded_engine_with_fp32_convolutions_is_no_fp16_engine():
+    """Asked for fp16, three of 21 layers with fp32 weights are too many."""
+    layers = json.loads(json.dumps(RECORDED["fp16"]["Layers"]))
+    weighted = [layer for layer in layers if "Weights" in layer]
+    for kept in weighted[:3]:
+        kept["Weights"]["Type"], kept["TacticName"] = "Float", "ampere_scudnn_128x64_relu_medium_nn_v1"
+    counted = count_layers(layers)
+    assert counted["compute_dtypes"] == {"fp16": 18, "fp32": 3}
+    assert "3 fp32" in find_contradiction(counted, "fp16")
 
 
 @pytest.mark.parametrize(
