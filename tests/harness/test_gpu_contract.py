@@ -19,6 +19,7 @@ PRECISIONS = {"pytorch": ("fp32", "tf32", "fp16", "bf16"), "onnx_runtime": ("fp3
 CAPTURED = {"pytorch": ("graph", "compile", "compile_dynamic", "fused"), "onnx_runtime": ("tuned",)}
 
 
+@pytest.mark.timeout(900)  # 24 compilations of 10 s to 15 s each where other programs use the processor too
 @pytest.mark.parametrize("backend", PRECISIONS)
 def test_every_variant_and_precision_answers_as_labelled(exported, tmp_path, backend):
     """Two batch sizes each at 64 px: measured, in parity, on the clock's stream, in a graph where it says so."""
@@ -31,7 +32,7 @@ def test_every_variant_and_precision_answers_as_labelled(exported, tmp_path, bac
         "--min_seconds", "0.05", "--max_seconds", "0.5", "--boundary_seconds", "0.02", "--calibrate", "false",
         "--self_check", "false",
     ]  # fmt: skip
-    subprocess.run([str(word) for word in command], cwd=ROOT, check=True, timeout=280)
+    subprocess.run([str(word) for word in command], cwd=ROOT, check=True, timeout=840)
     rows = list(read_rows((tmp_path / "run" / "rows.jsonl").read_text()))
     wrong = [f"{row.job}: {row.status}: {row.reason}" for row in rows if row.status not in ("ok", "unstable")]
     assert not wrong, "\n".join(wrong)
