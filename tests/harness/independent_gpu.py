@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 import triton.testing
+from event_loop import time_ms
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -55,19 +56,7 @@ LEAST, MOST, LOOP_MS = 10, 50, 500.0  # repetitions of the loop, and about how l
 
 def time_with_events(run: Callable[[], object]) -> float:
     """Median ms of repetitions back to back; as many as fit into LOOP_MS by the first few."""
-
-    def repeat(count: int) -> float:
-        pairs = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(count)]
-        torch.cuda.synchronize()
-        run()  # so that the stream is busy when the first event is recorded
-        for start, end in pairs:
-            start.record()
-            run()
-            end.record()
-        torch.cuda.synchronize()
-        return statistics.median(start.elapsed_time(end) for start, end in pairs)
-
-    return repeat(max(LEAST, min(MOST, int(LOOP_MS / repeat(3)))))
+    return time_ms(run, max(LEAST, min(MOST, int(LOOP_MS / time_ms(run, 3)))))
 
 
 def time_with_triton(function: Callable[..., Any], run: Callable[[], object]) -> float:

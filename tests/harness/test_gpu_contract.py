@@ -19,7 +19,7 @@ PRECISIONS = {"pytorch": ("fp32", "tf32", "fp16", "bf16"), "onnx_runtime": ("fp3
 CAPTURED = {"pytorch": ("graph", "compile", "compile_dynamic", "fused"), "onnx_runtime": ("tuned",)}
 
 
-@pytest.mark.timeout(900)  # 24 compilations of 10 s to 15 s each where other programs use the processor too
+@pytest.mark.timeout(900)  # 16 compilations of 10 s to 15 s each where other programs use the processor too
 @pytest.mark.parametrize("backend", PRECISIONS)
 def test_every_variant_and_precision_answers_as_labelled(exported, tmp_path, backend):
     """Two batch sizes each at 64 px: measured, in parity, on the clock's stream, in a graph where it says so."""

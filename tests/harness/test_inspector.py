@@ -1,5 +1,6 @@
 """Layer precisions from inspector outputs: the developer guide's own example, and both generations' words for types."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def test_the_guides_example_is_an_int8_convolution():
 def test_a_recorded_engine_of_a_dynamic_batch_is_what_was_asked_for(precision, other):
     """8.6 does not tell the types of its tensors ("N/A due to dynamic shapes"): the weights' tell."""
     layers = RECORDED[precision]["Layers"]
-    assert "N/A due to dynamic shapes" in {layer["Inputs"][0]["Format/Datatype"] for layer in layers}
+    assert "N/A due to dynamic shapes" in {entry["Inputs"][0]["Format/Datatype"] for entry in layers}
     counted = count_layers(layers)
     assert counted["compute_dtypes"] == {precision: 21}  # 20 convolutions and the classifier
     assert find_contradiction(counted, precision) == ""
@@ -51,8 +52,8 @@ def test_a_recorded_engine_of_a_dynamic_batch_is_what_was_asked_for(precision, o
 
 def test_a_recorded_engine_with_fp32_convolutions_is_no_fp16_engine():
     """Asked for fp16, three of 21 layers with fp32 weights are too many."""
-    layers = json.loads(json.dumps(RECORDED["fp16"]["Layers"]))
-    weighted = [layer for layer in layers if "Weights" in layer]
+    layers = copy.deepcopy(RECORDED["fp16"]["Layers"])
+    weighted = [entry for entry in layers if "Weights" in entry]
     for kept in weighted[:3]:
         kept["Weights"]["Type"], kept["TacticName"] = "Float", "ampere_scudnn_128x64_relu_medium_nn_v1"
     counted = count_layers(layers)

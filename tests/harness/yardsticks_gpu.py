@@ -11,32 +11,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torchvision
+from event_loop import time_ms
 
 Run = Callable[[], object]
-REPETITIONS = 30
-PROVIDER = "CUDAExecutionProvider"
+WARM_UPS, REPETITIONS = 5, 30
 TUNED = {"prefer_nhwc": "1", "enable_cuda_graph": "1", "cudnn_conv_algo_search": "EXHAUSTIVE"}
-
-
-def time_ms(run: Run) -> float:
-    """Median ms of repetitions back to back."""
-    for _ in range(5):
-        run()
-    pairs = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(REPETITIONS)]
-    torch.cuda.synchronize()
-    run()  # the stream is busy when the first event is recorded
-    for start, end in pairs:
-        start.record()
-        run()
-        end.record()
-    torch.cuda.synchronize()
-    return statistics.median(start.elapsed_time(end) for start, end in pairs)
 
 
 def in_graph(run: Run) -> Run:
@@ -128,17 +112,14 @@ def onnx_runtime(file: Path, images: torch.Tensor, options: dict[str, str]) -> R
 
     onnxruntime.preload_dlls()
     settings = {**options, "user_compute_stream": str(torch.cuda.current_stream().cuda_stream)}
-    session = onnxruntime.InferenceSession(file, providers=[(PROVIDER, settings)])
+    session = onnxruntime.InferenceSession(file, providers=[("CUDAExecutionProvider", settings)])
     source, sink = session.get_inputs()[0], session.get_outputs()[0]
-    is_half = source.type == "tensor(float16)"
-    batch = images.half() if is_half else images.clone()
-    output = torch.empty(
-        len(images), sink.shape[1], dtype=torch.float16 if "16" in sink.type else torch.float32, device="cuda"
-    )
-    types = {torch.float16: np.float16, torch.float32: np.float32}
+    types = {"tensor(float16)": (torch.float16, np.float16), "tensor(float)": (torch.float32, np.float32)}
+    batch = images.to(types[source.type][0])
+    output = torch.empty(len(images), sink.shape[1], dtype=types[sink.type][0], device="cuda")
     binding = session.io_binding()
-    for bind, name, tensor in ((binding.bind_input, source.name, batch), (binding.bind_output, sink.name, output)):
-        bind(name, "cuda", 0, types[tensor.dtype], tuple(tensor.shape), tensor.data_ptr())
+    for bind, end, tensor in ((binding.bind_input, source, batch), (binding.bind_output, sink, output)):
+        bind(end.name, "cuda", 0, types[end.type][1], tuple(tensor.shape), tensor.data_ptr())
     run_options = onnxruntime.RunOptions()
     run_options.add_run_config_entry("disable_synchronize_execution_providers", "1")
     keep = (batch, output)  # the session knows their addresses only
@@ -182,7 +163,9 @@ def main() -> None:
             for size in args.batch_sizes:
                 images = torch.randn(size, 3, args.image_size, args.image_size, device="cuda")
                 run = make(images)
-                found[name][size] = time_ms(run)
+                for _ in range(WARM_UPS):
+                    run()
+                found[name][size] = time_ms(run, REPETITIONS)
                 del run
                 torch.cuda.empty_cache()
             lines.append(f"| {name} | {' | '.join(f'{ms:.4f}' for ms in found[name].values())} |")
