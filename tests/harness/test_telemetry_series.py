@@ -64,8 +64,8 @@ def test_a_measured_job_leaves_its_line(fake, weights_dir, worker_script, tmp_pa
     """The whole way, with a worker that measures for real: readings from its start on, and the marks of its load."""
     monkeypatch.setitem(BACKENDS, "faulty", None)
     faulty.register()
-    config = BenchConfig(
-        backends=["faulty/slow"], batch_sizes=[1, 2], min_seconds=0.4, max_seconds=0.6, warmup_window_ms=10,
+    config = BenchConfig(  # warm-up outlasts the 0.1 s between two readings, so that one comes before the load
+        backends=["faulty/slow"], batch_sizes=[1, 2], min_seconds=0.4, max_seconds=0.6, warmup_window_ms=150,
         self_check=False, environments={"faulty": str(worker_script)},
     )  # fmt: skip
     folder, models = RunFolder(tmp_path / "run"), find_models(weights_dir, [8])
