@@ -11,6 +11,8 @@ from typing import Literal, NoReturn, get_args
 from jsonargparse import ArgumentParser
 
 from export.engine_settings import EngineSettings, parse_profile
+from export.quantize import Placement
+from export.stem import Stem
 
 PROG = "python -m export"
 Target = Literal["reference", "onnx", "fp16", "int8", "engine", "torch_trt"]
@@ -23,6 +25,8 @@ EXPECTED = {
     "engine_precisions": "a list of fp32, tf32, fp16, int8",
     "engine_profiles": "a list such as '[1-256-1024]'",
     "engine_optimization_level": "a level from 0 to 5",
+    "engine_stem": f"one of {', '.join(get_args(Stem))}",
+    "engine_quantized": f"one of {', '.join(get_args(Placement))}",
 }
 
 
@@ -49,6 +53,10 @@ class Options:
             number (static): '[1,256,1-256-1024]'. An engine holds them all, and a batch takes the narrowest that
             fits; torch_trt takes the first.
         engine_optimization_level: TensorRT's builder level, 0 (fast build) to 5. Default: 2 for int8, 3 for the rest.
+        engine_stem: How an engine's first convolution is written: plain, padded or folded; with the same answers, and
+            `python -m export.engine_search` tells which is fastest.
+        engine_quantized: Where the Q-DQ pairs of --int8_style tensorrt stand, and so of int8 engines: shortcuts, all,
+            inputs, pool, no_add or convolutions (see `python -m export.engine_search --help`).
         engine_python: Python interpreter with TensorRT. Default: .venv-tensorrt/bin/python, where it exists, else this.
         force: Export again what is up to date (a flag without a value).
     """
@@ -63,6 +71,8 @@ class Options:
     engine_precisions: list[Precision] = field(default_factory=lambda: ["fp16", "int8"])
     engine_profiles: list[int | str] = field(default_factory=lambda: ["1-256-1024"])
     engine_optimization_level: int | None = None
+    engine_stem: Stem = "plain"
+    engine_quantized: Placement = "shortcuts"
     engine_python: Path | None = None
     force: bool = False
 
@@ -100,7 +110,8 @@ def make_engine_settings(options: Options, parser: OneLineParser | None = None) 
         if options.engine_optimization_level not in (None, *range(6)):
             raise ValueError(f"--engine_optimization_level: {options.engine_optimization_level} is not 0 to 5")
         profiles = [parse_profile(text) for text in options.engine_profiles]
-        return EngineSettings(list(options.engine_precisions), profiles, options.engine_optimization_level)
+        level = options.engine_optimization_level
+        return EngineSettings(list(options.engine_precisions), profiles, level, options.engine_stem)
     except ValueError as error:
         if parser is None:
             raise
@@ -144,7 +155,9 @@ def _export(options: Options) -> int:
         paths, notes = adopt(options.weights, wanted, options.arch, options.weights_dir, may_replace=options.force)
     else:
         paths, notes = find_weights(options.weights_dir, options.arch or ARCH, wanted), []
-    settings = Settings(options.weights_dir, options.reference_images, options.int8_style, options.force)
+    settings = Settings(
+        options.weights_dir, options.reference_images, options.int8_style, options.engine_quantized, options.force
+    )
     console, engine, status = Console(), make_engine_settings(options), 0
     for note in notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from export.stem import Stem
+
 
 @dataclass(frozen=True)
 class EngineSettings:
@@ -13,6 +15,7 @@ class EngineSettings:
     precisions: list[str]
     profiles: list[list[int]]
     optimization_level: int | None
+    stem: Stem = "plain"
 
     def level(self, precision: str) -> int:
         """INT8 is built a level lower by default: it takes far longer to build and gains little from more."""

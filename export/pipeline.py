@@ -27,7 +27,7 @@ from export.manifest import (
     write_manifest,
 )
 from export.parity import accuracy, compare
-from export.quantize import PERCENTILE, Int8Style, build_int8
+from export.quantize import PERCENTILE, Int8Style, Placement, build_int8
 from export.samples import normalise
 from export.source import Source
 from export.to_fp16 import build_fp16
@@ -47,6 +47,7 @@ class Settings:
     weights_dir: Path
     reference_images: int
     int8_style: Int8Style
+    placement: Placement  # of the style tensorrt
     force: bool
 
 
@@ -124,14 +125,20 @@ class WeightsExport:
         self._export_onnx()  # what it is made from
         fp32 = self._artifact("onnx").path(self.settings.weights_dir)
         artifact = Artifact("onnx", self.source.arch, self.source.image_size, "int8", style)
+        placement: Placement = self.settings.placement if style == "tensorrt" else "all"
 
         def write() -> Fields:
             calibration = normalise(self.source.samples.train_images, self.source.mean, self.source.std)
-            model = build_int8(fp32, calibration, style)
+            model = build_int8(fp32, calibration, style, placement)
             set_metadata(model, self._metadata())
             return {**self._keep_model(artifact, model), "calibration_images": len(calibration)}
 
-        made_from = {"int8_style": style, "fp32_sha256": sha256_of(fp32), "calibration_percentile": PERCENTILE}
+        made_from = {
+            "int8_style": style,
+            "placement": placement,
+            "fp32_sha256": sha256_of(fp32),
+            "calibration_percentile": PERCENTILE,
+        }
         return self.make(artifact, made_from, write)
 
     def say(self, line: str) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # heavy: imported where used
     import onnx
 
 Int8Style = Literal["cpu", "tensorrt"]
-Placement = Literal["all", "inputs", "shortcuts", "pool", "no_add", "convolutions"]
+Placement = Literal["shortcuts", "all", "inputs", "pool", "no_add", "convolutions"]
 CALIBRATION_BATCH = 8
 PERCENTILE = 99.99  # of a tensor's values that its range holds: docs/decisions/int8.md
 

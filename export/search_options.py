@@ -36,8 +36,8 @@ class Options:
         tactic_sources: default (TensorRT's choice), all (cuDNN, cuBLAS and cuBLASLt too) or own (none of these).
         stems: How the first convolution is written: plain (7 x 7), padded (images with a fourth channel of zeros) or
             folded (2 x 2 pixels become 12 channels, for a 4 x 4 convolution). The answers are the same.
-        quantized: For int8, where Q-DQ pairs stand: all (inputs and outputs of every operator, as the export has it),
-            inputs (what quantised operators read), shortcuts (as inputs, but sums read their convolution as it is),
+        quantized: For int8, where Q-DQ pairs stand: shortcuts (what quantised operators read, but sums read their
+            convolution as it is; as the export has it), all (inputs and outputs of every operator), inputs,
             pool (as inputs, and before the max-pooling), no_add (as inputs, but not for sums), convolutions (their
             inputs alone).
         max_build_seconds: A build that takes longer is given up.

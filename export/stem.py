@@ -40,7 +40,7 @@ def rewrite_stem(model: onnx.ModelProto, stem: Stem) -> None:
 
     if stem == "plain":
         return
-    found = _find_stem(model)
+    found = _find_stem(model, stem)
     source, changed = found.reader.input[0], f"images_{stem}"
     weights = numpy_helper.to_array(found.weights)
     if stem == "padded":
@@ -74,7 +74,7 @@ def fold_weights(weights: NDArray[np.generic]) -> NDArray[np.generic]:
     return blocks.transpose(0, 3, 5, 1, 2, 4).reshape(outputs, 4 * channels, 4, 4)
 
 
-def _find_stem(model: onnx.ModelProto) -> _Found:
+def _find_stem(model: onnx.ModelProto, stem: Stem) -> _Found:
     """The convolution of three channels, 7 x 7, stride 2, that reads the images. Raises BadInputError."""
     from onnx import helper  # noqa: PLC0415 - heavy
 
@@ -96,5 +96,5 @@ def _find_stem(model: onnx.ModelProto) -> _Found:
         if reader.input[0] == images.name and tensor and tensor.dims[1] == 3 and even:  # so it has one group
             return _Found(node, reader, tensor)
     raise BadInputError(
-        "--stems: the network has no 7 x 7 convolution of stride 2 over images of an even size; give '[plain]'"
+        f"stem {stem}: the network has no 7 x 7 convolution of stride 2 over images of an even size; give plain alone"
     )

@@ -16,6 +16,7 @@ from export.builder import Builder
 from export.engine_settings import EngineSettings
 from export.files import CheckFailedError, replacing, sha256_of
 from export.pipeline import Fields, WeightsExport
+from export.stem import Stem, rewrite_stem
 from export.to_opset17 import write_opset17
 
 STRONGLY_TYPED_SINCE = 10  # TensorRT versions from which precision comes from the ONNX file
@@ -47,6 +48,7 @@ def export_engines(export: WeightsExport, builder: Builder, settings: EngineSett
         }
         made_from = {
             **identify(about, "tensorrt_engine", settings, precision),
+            "stem": settings.stem,
             "onnx": source.name,
             "onnx_sha256": sha256_of(source),
         }
@@ -55,7 +57,7 @@ def export_engines(export: WeightsExport, builder: Builder, settings: EngineSett
         def write(
             artifact: Artifact = artifact, source: Path = source, request: Fields = request, cache: Path = cache
         ) -> Fields:
-            with readable(source, about["tensorrt"]) as onnx:
+            with readable(source, about["tensorrt"], settings.stem) as onnx:
                 paths = {"onnx": str(onnx), "timing_cache": str(cache.resolve())}
                 return build(export, builder, artifact, "engine", {**request, **paths})
 
@@ -138,10 +140,17 @@ def is_strongly_typed(tensorrt: str) -> bool:
 
 
 @contextlib.contextmanager
-def readable(source: Path, tensorrt: str) -> Iterator[Path]:
-    """The file itself, or its copy in opset 17 for TensorRT before 10 (INT8 files for TensorRT are in it already)."""
-    if is_strongly_typed(tensorrt) or source.stem.endswith("_int8_tensorrt"):
-        yield source.resolve()
-        return
+def readable(source: Path, tensorrt: str, stem: Stem) -> Iterator[Path]:
+    """The file itself, or a copy: in opset 17 for TensorRT before 10 (its INT8 files are so already), with its stem."""
+    import onnx  # noqa: PLC0415 - heavy
+
     with tempfile.TemporaryDirectory() as folder:
-        yield write_opset17(source, Path(folder) / source.name)
+        path = source.resolve()
+        if not is_strongly_typed(tensorrt) and not source.stem.endswith("_int8_tensorrt"):
+            path = write_opset17(source, Path(folder) / source.name)
+        if stem != "plain":
+            model = onnx.load(path)
+            rewrite_stem(model, stem)
+            path = Path(folder) / f"{stem}_{source.name}"
+            onnx.save(model, path)
+        yield path

@@ -81,6 +81,17 @@ def test_a_second_build_keeps_it_and_other_settings_or_weights_do_not(build, exp
 
 
 @pytest.mark.slow
+def test_the_stem_that_a_search_found_is_what_is_built(build, exported):
+    """From a copy: the ONNX file stays, and the manifest names it; another stem is another engine."""
+    before = exported.onnx.read_bytes()
+    for stem, first in (("plain", "Conv"), ("folded", "SpaceToDepth"), ("padded", "Pad")):
+        assert build("--engine_stem", stem) == 0
+        assert read(exported, ENGINE)["first"] == first
+        assert read(exported, ENGINE.replace(".engine", ".json"))["stem"] == stem
+    assert exported.onnx.read_bytes() == before
+
+
+@pytest.mark.slow
 def test_an_engine_of_another_version_is_built_beside_not_loaded(build, exported, monkeypatch):
     """Each GPU and version has its folder, and its own timing cache."""
     assert build() == 0
@@ -153,6 +164,8 @@ def test_without_tensorrt_one_line_says_how_to_get_it(exported, capsys):
         (["--engine_profiles", "[0]"], "must ascend from 1"),
         (["--engine_optimization_level", "9"], "--engine_optimization_level: 9 is not 0 to 5"),
         (["--engine_precisions", "[]"], "at least one"),
+        (["--engine_stem", "wide"], "--engine_stem: wide is not one of plain, padded, folded"),
+        (["--engine_quantized", "here"], "--engine_quantized: here is not one of shortcuts, all"),
         (["--engine_precisions", "[fp8]"], "--engine_precisions"),
         (["--to", "engine", "--engine_python", "/no/such/python"], "--engine_python: cannot start /no/such/python"),
     ],

@@ -66,7 +66,8 @@ def test_the_tensorrt_style_has_zero_points_of_0_and_quantised_weights_in_a_file
     assert exported.export("--to", "int8", "--int8_style", "tensorrt") == 0
     file = exported.onnx.with_name("resnet18_64_int8_tensorrt.onnx")
     assert exported.int8.read_bytes() == cpu
-    assert manifest_of(file)["int8_style"] == "tensorrt"
+    assert (manifest_of(file)["int8_style"], manifest_of(file)["placement"]) == ("tensorrt", "shortcuts")
+    assert count_sums_of_pairs(file) == {1: 8}  # the shortcut's; the convolution is read as it is
 
     model = onnx.load(file)
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
@@ -77,6 +78,23 @@ def test_the_tensorrt_style_has_zero_points_of_0_and_quantised_weights_in_a_file
     operators = Counter(node.op_type for node in model.graph.node)
     assert operators["QuantizeLinear"] == operators["DequantizeLinear"]
     assert (operators["GlobalAveragePool"], operators["ReduceMean"]) == (1, 0)
+
+
+def test_pairs_stand_where_a_search_found_them_to_serve(exported, manifest_of) -> None:
+    """`--engine_quantized` reaches the file, which is made again for another value."""
+    file = exported.onnx.with_name("resnet18_64_int8_tensorrt.onnx")
+    flags = ("--to", "int8", "--int8_style", "tensorrt", "--engine_quantized")
+    for placement, pairs in (("inputs", {2: 8}), ("no_add", {0: 3, 1: 5})):
+        assert exported.export(*flags, placement) == 0
+        assert manifest_of(file)["placement"] == placement
+        assert count_sums_of_pairs(file) == pairs
+
+
+def count_sums_of_pairs(file: Path) -> Counter[int]:
+    """How many sums read how many dequantised tensors."""
+    nodes = onnx.load(file).graph.node
+    pairs = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
+    return Counter(sum(name in pairs for name in node.input) for node in nodes if node.op_type == "Add")
 
 
 def test_int8_alone_makes_the_fp32_file_it_needs(exported, monkeypatch) -> None:

@@ -55,6 +55,6 @@ def test_pairs_stand_only_where_they_are_read(place, placement, sums, pool):
     )
 
 
-def test_by_default_outputs_are_quantised_too(place):
-    """The file that `--int8_style tensorrt` writes."""
+def test_all_has_pairs_at_outputs_too(place):
+    """Thus before each ReLU."""
     assert {read for operator, read in place("all") if operator == "Relu"} == {(PAIRED,)}

@@ -90,5 +90,5 @@ def test_a_network_without_such_a_stem_is_refused(kernel, size):
         for name, shape in (("images", ["n", 3, size, size]), ("y", None))
     ]
     model = helper.make_model(helper.make_graph([node], "g", tensors[:1], tensors[1:], [weights]))
-    with pytest.raises(BadInputError, match=r"^--stems: the network has no 7 x 7 convolution .* '\[plain\]'$"):
+    with pytest.raises(BadInputError, match=r"^stem folded: the network has no 7 x 7 convolution .* give plain alone$"):
         rewrite_stem(model, "folded")

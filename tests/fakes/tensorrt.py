@@ -84,6 +84,7 @@ class OnnxParser:
         self.network.inputs = [Tensor(source.name, shape, dtype)]
         self.network.outputs = [Tensor(sink.name, (-1, classes), dtype)]
         self.network.quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+        self.network.first = next(node.op_type for node in model.graph.node if source.name in node.input)
         return not OLD or self.opset <= 17
 
 
@@ -165,6 +166,7 @@ class Builder:
             "timing_iterations": config.avg_timing_iterations,
             "sources": config.sources,
             "external": config.external,
+            "first": network.first,
         }
         return json.dumps(described).encode()
 
