@@ -78,7 +78,8 @@ def count_layers(layers: Sequence[Any]) -> dict[str, dict[str, int]]:
 
 def _find_dtype(layer: dict[str, Any]) -> str:
     first = {name: value for name, value in (layer.get("Inputs") or [{}])[0].items() if name != "Name"}
-    for text in (str(first), str(layer.get("Weights", ""))):  # 8.6 does not tell the inputs' types of a dynamic batch
+    # 8.6 does not tell the inputs' types of a dynamic batch
+    for text in (str(first), str(layer.get("Weights", "")), str(layer.get("ConvWeights", ""))):
         for name, words in DTYPES.items():
             if re.search(words, text, re.IGNORECASE):
                 return name

@@ -42,6 +42,8 @@ class BenchConfig:
         max_seconds: Longest time to sample a job, in s; a job that is still not known well enough becomes `unstable`.
         warmup_percent: Warm-up ends when the medians of two windows in a row differ by at most this, in %.
         warmup_window_ms: Length of a warm-up window in ms (at least one inference).
+        min_warmup_seconds: Shortest warm-up of a job, in s. A GPU that draws more power than its limit is held back
+            only after most of a second: 1 or more shows the speed that lasts.
         max_warmup_seconds: Longest warm-up of a job, in s.
         boundary_seconds: Time for each of transfer_ms, host_ms and throughput_fps on a GPU, in s (3 inferences at
             least).
@@ -78,6 +80,7 @@ class BenchConfig:
     max_seconds: float = 10.0
     warmup_percent: float = 3.0
     warmup_window_ms: float = 200.0
+    min_warmup_seconds: float = 0.0
     max_warmup_seconds: float = 5.0
     boundary_seconds: float = 0.2
     load_seconds: float = 0.0
@@ -100,10 +103,12 @@ class BenchConfig:
             _require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
         _require(self.threads >= 0, "threads", self.threads, "must be 0 (automatic) or more")
         _require(self.max_samples >= self.min_samples, "max_samples", self.max_samples, "is under --min_samples")
-        _require(self.max_seconds >= self.min_seconds, "max_seconds", self.max_seconds, "is under --min_seconds")
+        for name in ("seconds", "warmup_seconds"):
+            longest, shortest = getattr(self, f"max_{name}"), getattr(self, f"min_{name}")
+            _require(longest >= shortest, f"max_{name}", longest, f"is under --min_{name}")
         for name in ("target_percent", "max_seconds", "warmup_percent", "warmup_window_ms", "job_timeout_s"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "must be over 0")
-        for name in ("min_seconds", "max_warmup_seconds", "boundary_seconds", "load_seconds", "saturation_percent"):
+        for name in ("min_seconds", "min_warmup_seconds", "boundary_seconds", "load_seconds", "saturation_percent"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
         for text in self.backends:
             parse_contender(text)

@@ -36,6 +36,7 @@ class StopRule:
     max_seconds: float
     warmup_percent: float
     warmup_window_ms: float
+    min_warmup_seconds: float
     max_warmup_seconds: float
     t_975: tuple[float, ...]
 
@@ -106,19 +107,22 @@ def _autocorrelation_time(values: np.ndarray[Any, np.dtype[np.float64]]) -> floa
 def warm_up(clock: Clock, run: Callable[[], None], rule: StopRule) -> tuple[list[float], bool]:
     """Run windows of about `warmup_window_ms` until the medians of two in a row differ by at most `warmup_percent`.
 
+    Not before `min_warmup_seconds`: a card that draws more than its limit is held back only after most of a second.
     Returns every warm-up sample and whether two windows agreed within `max_warmup_seconds`.
     """
     start = clock.now_ms()
     samples = clock.window(run, 1).samples_ms  # the first call builds caches and may take far longer
     previous = math.nan
     while True:
-        count = max(1, min(rule.min_samples, int(rule.warmup_window_ms / max(samples[-1], 1e-3))))
+        count = max(1, int(rule.warmup_window_ms / max(samples[-1], 1e-3)))
         window = clock.window(run, count).samples_ms
         samples += window
         median = float(np.median(window))
-        if abs(median - previous) <= rule.warmup_percent / 100.0 * median:
+        seconds = (clock.now_ms() - start) / 1000.0
+        agree = abs(median - previous) <= rule.warmup_percent / 100.0 * median
+        if agree and seconds >= rule.min_warmup_seconds:
             return samples, True
-        if clock.now_ms() - start >= 1000.0 * rule.max_warmup_seconds:
+        if seconds >= rule.max_warmup_seconds:
             return samples, False
         previous = median
 

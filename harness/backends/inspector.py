@@ -3,7 +3,8 @@
 The format is that of the developer guide's "Engine Inspector" section. TensorRT 8.6 describes a tensor in words
 (`"Format/Datatype": "Channel major FP16 format where channel % 8 == 0"`), 10 by its type (`"Half"`); a text may hold
 raw control characters. For a dynamic batch 8.6 writes "N/A due to dynamic shapes" instead, and the weights' type is
-left to tell (`"Weights": {"Type": "Half"}`): a kernel multiplies in the type of both. Engines that were not built with
+left to tell (`"Weights": {"Type": "Half"}`, or `"ConvWeights"` where a pooling is part of the kernel): a kernel
+multiplies in the type of both. Engines that were not built with
 detailed profiling verbosity list layer names only.
 """
 
@@ -51,7 +52,8 @@ def find_dtype(layer: dict[str, Any]) -> str:
     """Type of the first input, else the layer's own, else its weights'; `unknown` where none is told."""
     inputs = [entry for entry in layer.get("Inputs", []) if isinstance(entry, dict)]
     texts = [str(entry.get(key, "")) for entry in inputs[:1] for key in ("Datatype", "Format/Datatype", "Format")]
-    for text in (*texts, str(layer.get("Precision", "")), str(layer.get("Weights", ""))):
+    weights = [str(layer.get(key, "")) for key in ("Weights", "ConvWeights")]
+    for text in (*texts, str(layer.get("Precision", "")), *weights):
         for name, pattern in DATATYPES:
             if pattern.search(text):
                 tf32 = name == "fp32" and "tf32" in str(layer.get("TacticName", "")).lower()

@@ -90,11 +90,11 @@ def test_layers_are_counted_by_what_they_read(words, dtype):
     assert count_layers(["a name"]) == {"compute_dtypes": {}, "layer_types": {}}
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_layers_of_an_engine_recorded_on_a_gpu_are_counted(precision):
+@pytest.mark.parametrize(("name", "precision"), [("fp16", "fp16"), ("int8", "int8"), ("int8_pooled", "int8")])
+def test_layers_of_an_engine_recorded_on_a_gpu_are_counted(name, precision):
     """TensorRT 8.6 tells no tensor's type of a dynamic batch; the weights' do."""
     recorded = json.loads((Path(__file__).parents[1] / "fixtures" / "tensorrt86_inspector.json").read_text())
-    counts = count_layers(recorded[precision]["Layers"])["compute_dtypes"]
+    counts = count_layers(recorded[name]["Layers"])["compute_dtypes"]
     assert counts == {precision: 21}
     assert find_contradiction(counts, precision) is None
 

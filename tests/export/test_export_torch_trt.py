@@ -110,6 +110,8 @@ def test_the_module_is_compiled_with_a_dynamic_profile_and_saved(monkeypatch, re
     assert [library.limits[name][0] for name in ("min_shape", "opt_shape", "max_shape")] == [1, 4, 8]
     assert library.limits["name"] == "x"
     assert isinstance(library.compiled, torch.jit.ScriptModule) is (frontend == "torchscript")
+    assert "batch_norm" not in str(getattr(library.compiled, "inlined_graph", library.compiled))
+    assert not [name for name, _ in library.compiled.named_modules() if "bn" in name]
     assert fields["build_s"] >= 0
     if form == "torchscript":
         assert torch.jit.load(request_fields["out"])(torch.zeros(2, 3, 32, 32)).shape == (2, 10)

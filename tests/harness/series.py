@@ -30,6 +30,7 @@ def make_rule(**changes):
         "max_seconds": 1e9,
         "warmup_percent": 3.0,
         "warmup_window_ms": 50.0,
+        "min_warmup_seconds": 0.0,
         "max_warmup_seconds": 10.0,
         "t_975": T_975,
     }

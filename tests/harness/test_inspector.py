@@ -50,6 +50,12 @@ def test_a_recorded_engine_of_a_dynamic_batch_is_what_was_asked_for(precision, o
     assert find_contradiction(counted, other) == f"labelled {other}, but its compute layers ran as: 21 {precision}"
 
 
+def test_a_convolution_that_pools_too_tells_its_weights_under_another_name():
+    """TensorRT 8.6 made stem, ReLU and max-pooling one kernel of an INT8 engine."""
+    counted = count_layers(RECORDED["int8_pooled"]["Layers"])
+    assert (counted["compute_dtypes"], counted["layer_types"]["CaskConvActPool"]) == ({"int8": 21}, 1)
+
+
 def test_a_recorded_engine_with_fp32_convolutions_is_no_fp16_engine():
     """Asked for fp16, three of 21 layers with fp32 weights are too many."""
     layers = copy.deepcopy(RECORDED["fp16"]["Layers"])

@@ -48,6 +48,23 @@ def test_warm_up_ends_when_two_windows_agree():
     assert clock.windows == [1, 1, 1, 5]  # 50 ms windows: one of 30 ms, one of 10 ms, then five of 10 ms that agree
 
 
+def test_warm_up_windows_last_their_time_however_short_an_inference_is():
+    """50 ms of 0.1 ms each are 500, whatever `min_samples` is: a card's clocks settle in time, not in inferences."""
+    clock = FakeClock(repeat(0.1))
+    _, steady = warm_up(clock, nothing, make_rule(min_samples=10))
+    assert steady
+    assert clock.windows == [1, 500, 500]
+
+
+def test_warm_up_lasts_its_shortest_time_though_windows_agree():
+    """A card over its power limit runs at full clocks for 0.7 s, then slower: samples are of what lasts."""
+    clock = FakeClock(chain(repeat(10.0, 70), repeat(12.0)))
+    result = sample(clock, nothing, 1, make_rule(min_warmup_seconds=1.0))
+    assert sum(result.warmup_ms) >= 1000
+    assert set(result.device_ms) == {12.0}
+    assert sum(warm_up(FakeClock(repeat(10.0)), nothing, make_rule())[0]) < 200
+
+
 def test_warm_up_gives_up_at_its_time_limit():
     """Times that keep doubling never agree."""
     clock = FakeClock(10.0 * 1.5**i for i in range(200))

@@ -158,6 +158,7 @@ def test_contenders_are_parsed_with_defaults(text, expected):
         ({"only": ["pytorch/eager/fp32:99:1"], "image_sizes": [224]}, "--only .*: 99 is not among --image_sizes"),
         ({"only": ["pytorch/eager/fp32"]}, "--only pytorch/eager/fp32: nothing is not among"),
         ({"min_samples": 50, "max_samples": 10}, "--max_samples 10: is under --min_samples"),
+        ({"min_warmup_seconds": 9.0}, "--max_warmup_seconds 5.0: is under --min_warmup_seconds"),
         ({"target_percent": 0}, "--target_percent 0"),
         ({"environments": {"caffe": "python"}}, "--environments caffe"),
     ],
