@@ -25,7 +25,7 @@ RUN    ?= $(basename $(notdir $(CONFIG)))$(if $(custom),-$(subst $(space),.,$(si
 named    = $(if $(shell grep -l $(1) $(CONFIG) 2>/dev/null),$(comma)$(2))
 special := $(call named,fp16,fp16) $(call named,int8,int8) $(call named,tensorrt_engine,engine) $(call named,torch_trt,torch_trt)
 formats := [reference,onnx$(subst $(space),,$(special))]
-engines := $(if $(findstring engine,$(formats))$(findstring torch_trt,$(formats)),--engine_profiles '[1-256-1024$(comma)1]')
+engines := $(if $(findstring engine,$(formats))$(findstring torch_trt,$(formats)),--engine_profiles '[1-256-1024$(comma)1$(comma)2-8-32]')
 REPORT := results/$(RUN)/report/report.en.md
 
 .DEFAULT_GOAL := help
