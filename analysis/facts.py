@@ -15,7 +15,7 @@ from analysis.study import Study
 from harness.schema import BASELINE
 
 NAMED_CLASSES = 10  # in the text of a report
-AUDIT = ("noise_floor_percent", "null_job_ms", "parent_cpu_percent")
+AUDIT = ("noise_floor_percent", "noise_worst_percent", "null_job_ms", "parent_cpu_percent")
 APART = {"variant": "variant", "backend": "backend"}  # what has a process of its own, by the run's `order`
 LOUD_PERCENT = 5.0  # a noise floor above this is said in the answer itself
 LOAD_COLUMNS = (
@@ -171,7 +171,8 @@ def _audit(study: Study) -> dict[str, Any] | None:
         return None
     if check is not None:
         ratio = {"ratio": check.ratio, "low": check.low, "high": check.high}
-        audit = {**audit, "noise_floor_percent": check.noise_floor_percent, "self_ratio": ratio}
+        noise = {"noise_floor_percent": check.noise_floor_percent, "noise_worst_percent": check.worst_percent}
+        audit = {**audit, **noise, "self_ratio": ratio}
     ratio, sheet, load = (_record(audit.get(name)) for name in ("self_ratio", "time_sheet_s", "load_before"))
     busy = load.get("processes")
     wall, measuring = _finite(sheet.get("wall")), _finite(sheet.get("measuring"))

@@ -16,7 +16,8 @@ from harness.schema import Row
 class SelfCheck:
     """Second time over first time of the same contender: geometric mean over `cells`, with its 99% interval.
 
-    `noise_floor_percent` is the largest deviation from 1.00 in any one cell, in %.
+    Of the cells that were `ok` both times, or of all where none was. `noise_floor_percent` is the largest deviation from
+    1.00 in any one of them, in %; `worst_percent` in any cell, unstable ones too: None where these deviate no further.
     """
 
     cells: int
@@ -24,6 +25,7 @@ class SelfCheck:
     low: float
     high: float
     noise_floor_percent: float
+    worst_percent: float | None
 
 
 def find_self_check(rows: Iterable[Row], cells: Mapping[Key, Cell] | None = None) -> SelfCheck | None:
@@ -34,12 +36,20 @@ def find_self_check(rows: Iterable[Row], cells: Mapping[Key, Cell] | None = None
     pairs = [(first, again) for first, again in pairs if first.ranked and again.ranked]
     if not pairs:
         return None
+    worst = _deviation(pairs)
+    pairs = [pair for pair in pairs if all(cell.status == "ok" for cell in pair)] or pairs
     ratios = np.array([again.mean_ms / first.mean_ms for first, again in pairs])
     # batches of one process share its offset: draws are averaged in sorted order, as if they moved together
     draws = np.mean([np.sort(_log_ratio(first, again)) for first, again in pairs], axis=0)
     low, high = stats.percentile_interval(np.exp(draws), stats.RATIO_CONFIDENCE)
-    deviation = float(np.max(np.abs(ratios - 1))) * 100
-    return SelfCheck(len(pairs), float(np.exp(np.mean(np.log(ratios)))), low, high, deviation)
+    floor = _deviation(pairs)
+    ratio = float(np.exp(np.mean(np.log(ratios))))
+    return SelfCheck(len(pairs), ratio, low, high, floor, worst if worst > floor else None)
+
+
+def _deviation(pairs: list[tuple[Cell, Cell]]) -> float:
+    """Largest, in %."""
+    return 100 * max(abs(again.mean_ms / first.mean_ms - 1) for first, again in pairs)
 
 
 def _log_ratio(first: Cell, again: Cell) -> stats.Array:

@@ -133,3 +133,16 @@ def test_a_contender_measured_twice_is_a_check_and_no_contender() -> None:
     assert check.noise_floor_percent == pytest.approx(4.0)
     assert check.low < 1.04**0.5 < check.high
     assert gather_facts(study, [])["audit"]["self_ratio"] == pytest.approx(1.04**0.5)
+
+
+def test_the_noise_floor_is_of_cells_that_were_ok_both_times() -> None:
+    """A cell that calls itself unstable does not make the others doubtful; how far it lay off is said beside."""
+    again = replace(EAGER, variant="eager" + AGAIN)
+    rows = [at(EAGER, 224, b, 10.0) for b in (1, 2, 4)] + [at(again, 224, b, 10.05) for b in (2, 4)]
+    rows.append(at(again, 224, 1, 13.0, status="unstable", reason="busy"))
+    check = study_of(rows).self_check
+    assert check is not None
+    assert (check.cells, check.noise_floor_percent) == (2, pytest.approx(0.5))
+    assert check.worst_percent == pytest.approx(30.0)
+    audit = gather_facts(study_of(rows), [])["audit"]
+    assert (audit["noise_floor_percent"], audit["noise_worst_percent"]) == (pytest.approx(0.5), pytest.approx(30.0))
