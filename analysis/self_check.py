@@ -16,8 +16,9 @@ from harness.schema import Row
 class SelfCheck:
     """Second time over first time of the same contender: geometric mean over `cells`, with its 99% interval.
 
-    Of the cells that were `ok` both times, or of all where none was. `noise_floor_percent` is the largest deviation from
-    1.00 in any one of them, in %; `worst_percent` in any cell, unstable ones too: None where these deviate no further.
+    Of the cells that were `ok` both times, or of all where none was. `noise_floor_percent` is the largest deviation
+    from 1.00 in any one of them, in %; `worst_percent` in any cell, unstable ones too: None where these deviate no
+    further.
     """
 
     cells: int
