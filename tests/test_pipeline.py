@@ -35,7 +35,7 @@ def test_every_stage_leaves_its_files(folder):
     for name in ("best_resnet18_32.pth", "best_resnet18_32.json", "onnx/resnet18_32_fp32.onnx"):
         assert (folder / "weights" / name).stat().st_size > 0
     report = folder / "results" / "tiny" / "report"
-    for name in ("fps_vs_size", "fps_vs_batch", "speedup_vs_size", "speedup_vs_batch"):
+    for name in ("fps_vs_batch", "speedup_vs_batch", "time_vs_batch", "latency_vs_throughput"):
         assert (report / "figures" / f"{name}.png").stat().st_size > 10_000
         assert (report / "figures" / f"{name}.svg").stat().st_size > 1_000
     assert list((folder / "lightning_logs").rglob("events.out.tfevents.*"))

@@ -32,7 +32,6 @@ FIGURES: dict[str, Draw] = {
     "load_bars": limits.load_bars,
     "energy_vs_batch": scaling.energy_vs_batch,
 }
-DPI = 160
 
 
 def draw_figures(
@@ -63,7 +62,7 @@ def save(figure: Figure, stem: Path) -> None:
     Every id in the SVG begins with the file's name, so that several can stand in one HTML page.
     """
     stem.parent.mkdir(parents=True, exist_ok=True)
-    _write(stem.with_suffix(".png"), _bytes(figure, format="png", dpi=DPI, metadata={"Software": None}))
+    _write(stem.with_suffix(".png"), _bytes(figure, format="png", metadata={"Software": None}))
     with mpl.rc_context({"svg.hashsalt": "analysis"}):
         svg = _bytes(figure, format="svg", metadata={"Date": None, "Creator": None}).decode("utf-8")
     _write(stem.with_suffix(".svg"), re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{stem.name}-", svg).encode("utf-8"))

@@ -18,10 +18,11 @@ from analysis.language import Language
 
 LABEL_PT, AXIS_PT = 7.5, 8.0
 # Panels stand one below the other: the page is 8.2 in wide, so that text is legible at 800 px and on paper.
-LEFT_IN, PANEL_IN, GUTTER_IN = 0.75, 5.35, 2.1
+LEFT_IN, PANEL_IN, GUTTER_IN, MARGIN_IN = 0.75, 5.35, 2.1, 0.05
 HEIGHT_IN, LONE_HEIGHT_IN = 2.05, 3.4
 TOP_IN, BOTTOM_IN, GAP_IN, LINE_IN = 0.62, 0.55, 0.5, 0.135
 CAPTION_CHARACTERS = 128
+DPI = 160  # of the PNG files, and so of what is measured: hinting makes the letters of each resolution differ in width
 
 
 def panels(
@@ -37,13 +38,14 @@ def panels(
     """A figure with one axes per title, one below the other; `left` and `right` of each is room for names.
 
     `heights` of the axes in inches; `key_rows` lines are kept free for a key above them. The caption is wrapped.
+    name_axes() makes more room at the sides where the names need it.
     """
     if heights is None:
         heights = [HEIGHT_IN if len(titles) > 1 else LONE_HEIGHT_IN] * len(titles)
     lines = textwrap.wrap(caption, CAPTION_CHARACTERS)
     width, top = LEFT_IN + PANEL_IN + GUTTER_IN, TOP_IN + key_rows * 1.2 * LINE_IN - (0 if titles[0] else 0.2)
     height = top + sum(heights) + (len(titles) - 1) * GAP_IN + BOTTOM_IN + len(lines) * LINE_IN
-    figure = Figure(figsize=(width, height), facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     axes, above = [], top
     for name, tall in zip(titles, heights, strict=True):
@@ -63,21 +65,34 @@ def panels(
 
 
 def name_axes(figure: Figure, axes: Sequence[Axes], x: str, y: str) -> None:
-    """The name of x below the last panel, that of y once for all of them."""
+    """The name of x below the last panel, that of y once for all of them; call it when every other name is written."""
     axes[-1].set_xlabel(x, fontsize=AXIS_PT)
     top, bottom = axes[0].get_position().y1, axes[-1].get_position().y0
     at = 0.12 / figure.get_figwidth()
-    figure.text(at, (top + bottom) / 2, y, fontsize=AXIS_PT, rotation=90, ha="center", va="center")
+    name = figure.text(at, (top + bottom) / 2, y, fontsize=AXIS_PT, rotation=90, ha="center", va="center")
+    _make_room(figure, axes, name.get_window_extent().x1)
+
+
+def _make_room(figure: Figure, axes: Sequence[Axes], left: float) -> None:
+    """Narrow the panels until what is drawn beside them lies between `left` (pixels) and the page's right edge."""
+    margin, inks = MARGIN_IN * figure.dpi, [ink for panel in axes if (ink := panel.get_tightbbox()) is not None]
+    before = max(0.0, left + margin - min(ink.x0 for ink in inks)) / figure.bbox.width
+    behind = max(0.0, max(ink.x1 for ink in inks) + margin - figure.bbox.width) / figure.bbox.width
+    for panel in axes:
+        x, y, width, height = panel.get_position().bounds
+        panel.set_position((x + before, y, width - before - behind, height))
 
 
 def key(figure: Figure, axes: Axes, handles: Sequence[Any], columns: int) -> None:
-    """A key above the first panel, outside its data; panels() keeps `key_rows` free for it."""
+    """A key above the first panel, further to the left if it must; panels() keeps `key_rows` free for it."""
     lift = (0.3 if axes.get_title(loc="left") else 0.08) / figure.get_figheight()
-    at = (axes.get_position().x0, axes.get_position().y1 + lift)
-    figure.legend(
-        handles=list(handles), fontsize=LABEL_PT, frameon=False, loc="lower left", bbox_to_anchor=at, ncols=columns,
+    x, y = axes.get_position().x0, axes.get_position().y1 + lift
+    drawn = figure.legend(
+        handles=list(handles), fontsize=LABEL_PT, frameon=False, loc="lower left", bbox_to_anchor=(x, y), ncols=columns,
         borderaxespad=0, borderpad=0, handletextpad=0.5, columnspacing=1.4,
     )  # fmt: skip
+    room = 1 - (drawn.get_window_extent().width + MARGIN_IN * figure.dpi) / figure.bbox.width
+    drawn.set_bbox_to_anchor((min(x, room), y), figure.transFigure)
 
 
 def fixed_ticks(axes: Axes, values: Sequence[float], *, axis: str, base: float | None) -> None:

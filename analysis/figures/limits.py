@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.figures.layout import AXIS_PT, LABEL_PT, key, label_ends, name_axes, panels, value_axis
+from analysis.figures.layout import LABEL_PT, key, label_ends, name_axes, panels, value_axis
 from analysis.figures.style import LINES, pick_contenders, styles
 from analysis.language import Language
 from analysis.load_facts import LOADS
@@ -84,7 +84,7 @@ def load_bars(table: pd.DataFrame, language: Language, caption: str) -> Figure |
         panel.set_ylim(-0.7, len(part) - 0.3)
         panel.set_yticks(range(len(part)), [looks[contender].label for contender in part["contender"]])
         panel.tick_params(axis="y", length=0, labelsize=LABEL_PT)
-    axes[-1].set_xlabel("%", fontsize=AXIS_PT)
+    name_axes(figure, axes, "%", "")
     key(figure, axes[0], list(handles.values()), KEY_COLUMNS)
     return figure
 

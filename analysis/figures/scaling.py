@@ -32,11 +32,13 @@ class Plot:
     facet: str
     low: str | None = None
     high: str | None = None
-    ticks: tuple[int, ...] = ()  # every value of x in the figure, filled in when it is drawn
+    ticks: tuple[int, ...] = ()  # every value of x in the figure, also where y is unknown; filled in when it is drawn
 
 
 def fps_vs_size(table: pd.DataFrame, language: Language, caption: str) -> Figure | None:
     """Images per second over image size, one panel per batch (four at most), with the 1/size^2 law for comparison."""
+    if _has_one_size(table):
+        return None
     return _draw(
         table, Plot("fps_vs_size", "image_size", "fps", "batch_size", "fps_low", "fps_high"), language, caption
     )
@@ -44,9 +46,9 @@ def fps_vs_size(table: pd.DataFrame, language: Language, caption: str) -> Figure
 
 def pixels_vs_size(table: pd.DataFrame, language: Language, caption: str) -> Figure | None:
     """Megapixels per second over image size, each contender at its best batch: level under the pixel-count law."""
-    ranked = table[table["ranked"].astype(bool)]
-    if ranked["image_size"].nunique() < 2:
+    if _has_one_size(table):
         return None
+    ranked = table[table["ranked"].astype(bool)]
     best = ranked.loc[ranked.groupby(["contender", "image_size"])["fps"].idxmax()].copy()
     for end in ("", "_low", "_high"):
         best[f"pixel_rate{end}"] = pd.to_numeric(best[f"fps{end}"]) * best["image_size"] ** 2 / 1e6
@@ -63,6 +65,8 @@ def fps_vs_batch(table: pd.DataFrame, language: Language, caption: str) -> Figur
 
 def speedup_vs_size(table: pd.DataFrame, language: Language, caption: str) -> Figure | None:
     """Speedup over the baseline at the same batch, over image size, one panel per batch (four at most)."""
+    if _has_one_size(table):
+        return None
     plot = Plot("speedup_vs_size", "image_size", "speedup", "batch_size", "speedup_low", "speedup_high")
     return _draw(table[table["verdict"] != "baseline"], plot, language, caption, everything=table)
 
@@ -93,13 +97,18 @@ def energy_vs_batch(table: pd.DataFrame, language: Language, caption: str) -> Fi
     return _draw(table, Plot("energy_vs_batch", "batch_size", "energy_j_per_image", "image_size"), language, caption)
 
 
+def _has_one_size(table: pd.DataFrame) -> bool:
+    """Whether nothing can be said over image size: what was measured has one, or none."""
+    return bool(table.loc[table["ranked"].astype(bool), "image_size"].nunique() < 2)
+
+
 def _draw(
     table: pd.DataFrame, plot: Plot, language: Language, caption: str, everything: pd.DataFrame | None = None
 ) -> Figure | None:
     words = FIGURE_WORDS[language.code]
-    data = table[table["ranked"].astype(bool)].copy()
-    data[plot.y] = pd.to_numeric(data[plot.y])
-    data = data[data[plot.y].notna()]
+    ranked = table[table["ranked"].astype(bool)].copy()
+    ranked[plot.y] = pd.to_numeric(ranked[plot.y])
+    data = ranked[ranked[plot.y].notna()]
     if data.empty:
         return None
     everyone, shown = set(data["contender"]), pick_contenders(data)
@@ -112,7 +121,8 @@ def _draw(
     notes += [words[hollow]] if _hollow(data, plot).any() else []
     figure, axes = panels(list(facets), words[plot.title], " · ".join([caption, *notes]))
     looks = styles(table if everything is None else everything)
-    plot = replace(plot, ticks=tuple(sorted(int(value) for value in set(data[plot.x]))))
+    measured = ranked.loc[ranked["contender"].isin(shown), plot.x]
+    plot = replace(plot, ticks=tuple(sorted(int(value) for value in set(measured))))
     for panel, part in zip(axes, facets.values(), strict=True):
         _panel(panel, part, plot, language, looks)
     name_axes(figure, axes, words[plot.x], words[plot.y])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import re
 import warnings
 from itertools import combinations
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
@@ -32,6 +34,21 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     folder = tmp_path_factory.mktemp("gpu") / "results" / "study"
     tensorrt = tuple(model for model in synthetic.GPU if model.backend in ("torch_trt", "tensorrt_engine"))
     synthetic.write_run(folder, synthetic.study_rows(models=(*synthetic.STUDY, *tensorrt)))
+    synthetic.write_gpu_facts(folder)
+    return judge(load_run(folder.parent, "study")).table
+
+
+@pytest.fixture(scope="module")
+def long_named(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """The longest names there are, one of them of a library that is raced in two environments."""
+    folder = tmp_path_factory.mktemp("long") / "results" / "study"
+    models = (
+        synthetic.STUDY[0],
+        synthetic.Model("pytorch", "compile_dynamic", "fp16", 0.26, 0.0110),
+        synthetic.Model("torch_trt", "torchscript_graph", "fp16", 0.39, 0.0101),
+        synthetic.Model("torch_trt@pypi", "torchscript_graph", "fp16", 0.38, 0.0091),
+    )
+    synthetic.write_run(folder, synthetic.study_rows(models=models, batches=(1, 64, 1024)))
     synthetic.write_gpu_facts(folder)
     return judge(load_run(folder.parent, "study")).table
 
@@ -84,6 +101,27 @@ def test_no_two_labels_overlap_and_none_is_cut_off(name: str, language: Language
     ] == []
 
 
+@pytest.mark.parametrize("kind", ["png", "svg"])
+@pytest.mark.parametrize("language", [ENGLISH, Language("ru")], ids=["en", "ru"])
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_text_lies_on_the_page_however_long_the_names(
+    name: str, language: Language, kind: str, long_named: pd.DataFrame
+) -> None:
+    """Measured as the file is drawn: the same letters differ in width from one resolution to another."""
+    figure = FIGURES[name](long_named, language, "NVIDIA H100 80GB HBM3 · clock: cuda_events · run nvidia-h100")
+    assert figure is not None
+    figure.set_dpi(160 if kind == "png" else 72)
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    if kind == "svg":
+        renderer = RendererSVG(*figure.bbox.size, io.StringIO())
+    figure.draw(renderer)
+    for text in figure.findobj(Text):
+        if text.get_text() and text.get_visible():
+            box = Text.get_window_extent(text, renderer)
+            assert figure.bbox.x0 <= box.x0 <= box.x1 <= figure.bbox.x1, text
+            assert figure.bbox.y0 <= box.y0 <= box.y1 <= figure.bbox.y1, text
+
+
 def test_batch_axis_is_logarithmic_with_the_batches_as_ticks(study: Study) -> None:
     figure = scaling.fps_vs_batch(study.table, ENGLISH, "caption")
     assert figure is not None
@@ -122,7 +160,24 @@ def test_no_baseline_draws_no_speedup() -> None:
     assert scaling.fps_vs_batch(table, ENGLISH, "caption") is not None
 
 
-NEEDS_MORE = ("roofline", "load_bars", "energy_vs_batch", "pixels_vs_size")
+def test_one_size_draws_nothing_over_it() -> None:
+    table = summarise(build_cells(synthetic.make_rows(synthetic.CPU[:2], (224,), (1, 8), count=5)), {})
+    drawn = {name for name, draw in FIGURES.items() if draw(table, ENGLISH, "caption") is not None}
+    assert {"fps_vs_batch", "speedup_vs_batch", "time_vs_batch"} <= drawn
+    assert not [name for name in drawn if name.endswith("_vs_size")]
+
+
+def test_a_batch_whose_energy_is_unknown_breaks_the_line(crowded: pd.DataFrame) -> None:
+    """Also where nobody's is known: the line does not run on to the next batch."""
+    table = crowded[crowded["contender"] == "pytorch/eager/fp32"].copy()
+    table.loc[table["batch_size"].isin([16, 64]), "energy_j_per_image"] = np.nan
+    figure = scaling.energy_vs_batch(table, ENGLISH, "caption")
+    assert figure is not None
+    y = np.asarray(figure.axes[0].lines[0].get_ydata(), dtype=float)
+    assert list(np.isnan(y)) == [False, False, True, True, False, False, False, False]
+
+
+NEEDS_MORE = ("roofline", "load_bars", "energy_vs_batch", "pixels_vs_size", "fps_vs_size", "speedup_vs_size")
 
 
 @pytest.mark.parametrize("name", [name for name in FIGURES if name not in NEEDS_MORE])

@@ -140,6 +140,12 @@ def test_russian_report_has_decimal_commas_only(study: Study) -> None:
     assert re.findall(r"\d\.\d+", "\n".join(ours)) == []
 
 
+def test_one_size_is_given_as_the_reason_for_no_figure_over_it() -> None:
+    english, russian = reports(DEGENERATE["one library"])
+    assert "the effect of size cannot be told from this run, so no figure is drawn over it." in english
+    assert "о влиянии размера этот прогон ничего не говорит, поэтому графиков по размеру нет." in russian
+
+
 DEGENERATE = {
     "all failed": [synthetic.failed_row(EAGER, 224, b, "crashed", "died") for b in (1, 8)],
     "one cell": [synthetic.make_row(EAGER, 224, 8)],
