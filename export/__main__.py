@@ -10,7 +10,7 @@ from typing import Literal, NoReturn, get_args
 
 from jsonargparse import ArgumentParser
 
-from export.engine_settings import EngineSettings, parse_profile
+from export.engine_settings import EngineSettings, Layout, parse_profile
 from export.quantize import Placement
 from export.stem import Stem
 
@@ -26,6 +26,7 @@ EXPECTED = {
     "engine_profiles": "a list such as '[1-256-1024]'",
     "engine_optimization_level": "a level from 0 to 5",
     "engine_stem": f"one of {', '.join(get_args(Stem))}",
+    "engine_input": f"one of {', '.join(get_args(Layout))}",
     "engine_quantized": f"one of {', '.join(get_args(Placement))}",
 }
 
@@ -55,6 +56,8 @@ class Options:
         engine_optimization_level: TensorRT's builder level, 0 (fast build) to 5. Default: 2 for int8, 3 for the rest.
         engine_stem: How an engine's first convolution is written: plain, padded or folded; with the same answers, and
             `python -m export.engine_search` tells which is fastest.
+        engine_input: How the images lie in memory that an engine is given: nchw, nhwc (channels last) or nhwc8
+            (channels last, five of zeros after the three). What TensorRT's kernels do not read it rewrites every time.
         engine_quantized: Where the Q-DQ pairs of --int8_style tensorrt stand, and so of int8 engines: shortcuts, all,
             inputs, pool, no_add or convolutions (see `python -m export.engine_search --help`).
         engine_python: Python interpreter with TensorRT. Default: .venv-tensorrt/bin/python, where it exists, else this.
@@ -72,6 +75,7 @@ class Options:
     engine_profiles: list[int | str] = field(default_factory=lambda: ["1-256-1024"])
     engine_optimization_level: int | None = None
     engine_stem: Stem = "plain"
+    engine_input: Layout = "nchw"
     engine_quantized: Placement = "shortcuts"
     engine_python: Path | None = None
     force: bool = False
@@ -111,7 +115,8 @@ def make_engine_settings(options: Options, parser: OneLineParser | None = None) 
             raise ValueError(f"--engine_optimization_level: {options.engine_optimization_level} is not 0 to 5")
         profiles = [parse_profile(text) for text in options.engine_profiles]
         level = options.engine_optimization_level
-        return EngineSettings(list(options.engine_precisions), profiles, level, options.engine_stem)
+        precisions = list[str](options.engine_precisions)
+        return EngineSettings(precisions, profiles, level, options.engine_stem, options.engine_input)
     except ValueError as error:
         if parser is None:
             raise

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from export.stem import Stem
+
+Layout = Literal["nchw", "nhwc", "nhwc8"]  # of the images that an engine is given; 8: with five channels of zeros
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,7 @@ class EngineSettings:
     profiles: list[list[int]]
     optimization_level: int | None
     stem: Stem = "plain"
+    layout: Layout = "nchw"
 
     def level(self, precision: str) -> int:
         """INT8 is built a level lower by default: it takes far longer to build and gains little from more."""

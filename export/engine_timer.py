@@ -16,6 +16,7 @@ import numpy as np
 
 DEVICE = "cuda"
 DTYPES = {"FLOAT": "float32", "HALF": "float16"}  # by the name of TensorRT's
+PADDED_CHANNELS = 8  # of the layout nhwc8
 WARM_RUNS = 3  # a capture must not contain what a first run does: choosing, loading, taking workspace
 WINDOW_MS = 50.0  # about this long without waiting for the device
 MAX_WINDOW = 1000  # inferences
@@ -30,12 +31,15 @@ class Captured(NamedTuple):
     logits: Any
 
 
-def time_engine(*, engine: str, images: str, out: str, batch_sizes: list[int], seconds: float) -> dict[str, Any]:
+def time_engine(
+    *, engine: str, images: str, out: str, batch_sizes: list[int], seconds: float, input_layout: str = "nchw"
+) -> dict[str, Any]:
     """Samples for each batch size, in milliseconds per inference, measured for `seconds` each.
 
     `images`: a file of normalised float32 images (n, 3, size, size), repeated to fill a batch: zeros would draw less
-    power, and run faster. Writes the logits of the first n images of every batch, after the last timed inference, to
-    `out` (.npz, one array per batch size). Raises RuntimeError when TensorRT cannot load or run the engine.
+    power, and run faster. `input_layout`: as the engine was built. Writes the logits of the first n images of every
+    batch, after the last timed inference, to `out` (.npz, one array per batch size). Raises RuntimeError when TensorRT
+    cannot load or run the engine.
     """
     torch, trt = importlib.import_module("torch"), importlib.import_module("tensorrt")
     runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
@@ -46,7 +50,7 @@ def time_engine(*, engine: str, images: str, out: str, batch_sizes: list[int], s
     array = np.load(images)
     samples_ms, answers = {}, {}
     for batch_size in batch_sizes:
-        captured = capture(torch, trt, context, np.resize(array, (batch_size, *array.shape[1:])))
+        captured = capture(torch, trt, context, np.resize(array, (batch_size, *array.shape[1:])), input_layout)
         collect_samples(torch, captured.graph, seconds * WARM_UP_SHARE)
         samples_ms[str(batch_size)] = collect_samples(torch, captured.graph, seconds)
         answers[str(batch_size)] = captured.logits.cpu().numpy()[: len(array)].astype(np.float32)
@@ -57,8 +61,8 @@ def time_engine(*, engine: str, images: str, out: str, batch_sizes: list[int], s
     return {"samples_ms": samples_ms}
 
 
-def capture(torch: Any, trt: Any, context: Any, images: np.ndarray[Any, Any]) -> Captured:
-    """One inference of `images`, float32 here, on an engine with one input, one output and one profile."""
+def capture(torch: Any, trt: Any, context: Any, images: np.ndarray[Any, Any], input_layout: str) -> Captured:
+    """One inference of `images`, float32 and NCHW here, on an engine with one input, one output and one profile."""
     engine = context.engine
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     names.sort(key=lambda name: engine.get_tensor_mode(name) != trt.TensorIOMode.INPUT)
@@ -66,7 +70,7 @@ def capture(torch: Any, trt: Any, context: Any, images: np.ndarray[Any, Any]) ->
     in_dtype, out_dtype = (DTYPES[engine.get_tensor_dtype(name).name] for name in names)
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
-        batch = torch.from_numpy(images.astype(in_dtype)).to(DEVICE)
+        batch = torch.from_numpy(arrange(images.astype(in_dtype), input_layout)).to(DEVICE)
         context.set_optimization_profile_async(0, stream.cuda_stream)
         if not context.set_input_shape(source, images.shape):
             raise RuntimeError(f"the engine does not take images of shape {images.shape}")
@@ -80,6 +84,15 @@ def capture(torch: Any, trt: Any, context: Any, images: np.ndarray[Any, Any]) ->
     with torch.cuda.graph(graph, stream=stream):
         enqueue(context, stream)
     return Captured(graph, batch, logits)
+
+
+def arrange(images: np.ndarray[Any, Any], input_layout: str) -> np.ndarray[Any, Any]:
+    """(n, c, h, w) as it must lie in memory: see `export.tensorrt_builder.build`."""
+    if input_layout == "nchw":
+        return images
+    pixels = images.transpose(0, 2, 3, 1)
+    missing = PADDED_CHANNELS - pixels.shape[3] if input_layout == "nhwc8" else 0
+    return np.ascontiguousarray(np.pad(pixels, ((0, 0), (0, 0), (0, 0), (0, missing))))
 
 
 def enqueue(context: Any, stream: Any) -> None:

@@ -9,14 +9,14 @@ from typing import Literal, NoReturn, get_args
 
 from jsonargparse import ArgumentParser
 
-from export.engine_settings import parse_profile
+from export.engine_settings import Layout, parse_profile
 from export.quantize import Placement
 from export.stem import Stem
 
 PROG = "python -m export.engine_search"
 DESCRIPTION = "The fastest TensorRT engine for a network: what was tried on this GPU, and what it gave."
 Sources = Literal["default", "all", "own"]
-LISTS = ("profiles", "optimization_levels", "timing_iterations", "tactic_sources", "stems", "quantized", "batch_sizes")
+FACTORS = ("profiles", "optimization_levels", "timing_iterations", "tactic_sources", "stems", "inputs", "quantized")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Options:
         tactic_sources: default (TensorRT's choice), all (cuDNN, cuBLAS and cuBLASLt too) or own (none of these).
         stems: How the first convolution is written: plain (7 x 7), padded (images with a fourth channel of zeros) or
             folded (2 x 2 pixels become 12 channels, for a 4 x 4 convolution). The answers are the same.
+        inputs: How the images lie in memory: nchw, nhwc (channels last) or nhwc8 (and five channels of zeros more).
         quantized: For int8, where Q-DQ pairs stand: shortcuts (what quantised operators read, but sums read their
             convolution as it is; as the export has it), all (inputs and outputs of every operator), inputs,
             pool (as inputs, and before the max-pooling), no_add (as inputs, but not for sums), convolutions (their
@@ -57,6 +58,7 @@ class Options:
     timing_iterations: list[int] = field(default_factory=lambda: [1, 8])
     tactic_sources: list[Sources] = field(default_factory=lambda: list(get_args(Sources)))
     stems: list[Stem] = field(default_factory=lambda: list(get_args(Stem)))
+    inputs: list[Layout] = field(default_factory=lambda: list(get_args(Layout)))
     quantized: list[Placement] = field(default_factory=lambda: list(get_args(Placement)))
     max_build_seconds: float = 600.0
     engine_python: Path | None = None
@@ -77,7 +79,7 @@ def read_options(arguments: list[str] | None = None) -> Options:
     parser = OneLineParser(prog=PROG, description=DESCRIPTION)
     parser.add_class_arguments(Options, as_group=False)
     options = Options(**vars(parser.instantiate(parser.parse_args(arguments))))
-    for name in LISTS:
+    for name in (*FACTORS, "batch_sizes"):
         if not getattr(options, name):
             parser.error(f"--{name}: empty; give one value or more")
     for name in ("seconds", "max_build_seconds", "batch_sizes", "timing_iterations"):
@@ -112,5 +114,6 @@ def list_values(options: Options) -> dict[str, list[int] | list[str] | list[None
         "timing_iterations": options.timing_iterations,
         "tactic_sources": [str(name) for name in options.tactic_sources],
         "stem": [str(name) for name in options.stems],
+        "input_layout": [str(name) for name in options.inputs],
         "quantized": [str(name) for name in options.quantized] if options.precision == "int8" else [None],
     }

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from export.engine_settings import Layout
 from export.quantize import Placement
 from export.stem import Stem
 
@@ -22,14 +23,14 @@ class Trial:
     timing_iterations: int
     tactic_sources: str
     stem: Stem
+    input_layout: Layout
     quantized: Placement | None
 
     def __str__(self) -> str:
         """For a progress line."""
         words = [self.profile, f"level {self.optimization_level}", f"{self.timing_iterations} timing(s)"]
-        return ", ".join([*words, f"sources {self.tactic_sources}", f"stem {self.stem}"]) + (
-            f", Q-DQ {self.quantized}" if self.quantized else ""
-        )
+        words += [f"sources {self.tactic_sources}", f"stem {self.stem}", f"input {self.input_layout}"]
+        return ", ".join([*words, f"Q-DQ {self.quantized}"] if self.quantized else words)
 
 
 FACTORS = tuple(field.name for field in fields(Trial))

@@ -28,6 +28,7 @@ def read_records(path: Path) -> list[Record]:
         try:
             record = json.loads(line)
             record["status"], record["batch_sizes"], record["onnx_sha256"]
+            record.setdefault("input_layout", "nchw")  # the only one while there was no choice
         except (ValueError, KeyError, TypeError):
             raise BadInputError(f"--output: line {number} of {path} is no trial of a search; delete it") from None
         records.append(record)

@@ -15,6 +15,7 @@ SETTINGS = {
     "timing_iterations": "timings",
     "tactic_sources": "sources",
     "stem": "stem",
+    "input_layout": "input",
     "quantized": "Q-DQ",
 }
 

@@ -115,6 +115,7 @@ class Bench:
             "timing_cache": str(cache),
             "timing_iterations": trial.timing_iterations,
             "tactic_sources": trial.tactic_sources,
+            "input_layout": trial.input_layout,
         }
         built = self.builder.build("engine", request, self.options.max_build_seconds)
         layers = count_layers(built.pop("layers"))  # kept as counts: whole, they are a hundred kilobytes a trial
@@ -131,6 +132,7 @@ class Bench:
             "out": str(answers),
             "batch_sizes": sizes,
             "seconds": seconds,
+            "input_layout": record["input_layout"],
         }
         timed = self.builder.build("time", request, TIMING_SLACK_S + 3 * seconds * len(sizes))
         with np.load(answers) as arrays:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 STRONGLY_TYPED_SINCE = 10
 WORKSPACE_BYTES = 8 << 30
+FORMATS = {"nhwc": "HWC", "nhwc8": "HWC8"}  # TensorRT's names of input layouts
 LIBRARIES = ("CUBLAS", "CUBLAS_LT", "CUDNN")  # tactic sources that are not TensorRT's own
 
 
@@ -53,12 +54,13 @@ def build(
     timing_cache: str,
     timing_iterations: int | None = None,
     tactic_sources: str = "default",
+    input_layout: str = "nchw",
 ) -> dict[str, Any]:
     """Build an engine from the file `onnx` into `out`; answers with manifest fields, the inspector's layers among them.
 
     `profiles`: [smallest, best, largest] batch each. `timing_cache`: a file that is read if it is there, and renewed.
-    `timing_iterations`, `tactic_sources`: see `choose_tactics`; by default TensorRT's own. Raises RuntimeError with
-    TensorRT's own reasons when it refuses.
+    `timing_iterations`, `tactic_sources`: see `choose_tactics`; by default TensorRT's own. `input_layout`: nchw, nhwc,
+    or nhwc8 (padded with zeros to 8 channels). Raises RuntimeError with TensorRT's own reasons when it refuses.
     """
     start = time.perf_counter()
     trt, logger, builder = open_builder()
@@ -72,6 +74,8 @@ def build(
     if mode.io_type:
         for tensor in (network.get_input(0), network.get_output(0)):
             tensor.dtype = getattr(trt.DataType, mode.io_type)
+    if input_layout != "nchw":
+        network.get_input(0).allowed_formats = 1 << int(getattr(trt.TensorFormat, FORMATS[input_layout]))
     warm = load_timing_cache(config, Path(timing_cache))
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:

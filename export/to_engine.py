@@ -45,10 +45,12 @@ def export_engines(export: WeightsExport, builder: Builder, settings: EngineSett
             "precision": precision,
             "profiles": settings.profiles,
             "optimization_level": settings.level(precision),
+            "input_layout": settings.layout,
         }
         made_from = {
             **identify(about, "tensorrt_engine", settings, precision),
             "stem": settings.stem,
+            "input_layout": settings.layout,
             "onnx": source.name,
             "onnx_sha256": sha256_of(source),
         }

@@ -28,6 +28,7 @@ class BuiltBackend(Backend):
         if not torch.cuda.is_available():  # without a GPU, TensorRT's runtime does not raise: it crashes
             raise BackendUnavailable("torch sees no CUDA device")
         self.batch: Batch | None = None
+        self.shape: torch.Size | None = None
         self.drop()
         free_memory()
         self.spec = spec
@@ -61,8 +62,8 @@ class BuiltBackend(Backend):
     def bind(self, images: np.ndarray) -> None:
         """See Backend. A new batch size is warmed up and captured here."""
         batch = torch.from_numpy(images)
-        if self.batch is None or self.batch.images.shape != batch.shape:
-            self.batch = None
+        if self.batch is None or self.shape != batch.shape:
+            self.batch, self.shape = None, batch.shape
             free_memory()
             torch.cuda.reset_peak_memory_stats()
             start = time.perf_counter()
@@ -70,7 +71,7 @@ class BuiltBackend(Backend):
             torch.cuda.synchronize()
             self.prepare_ms = 1000 * (time.perf_counter() - start)
         else:
-            self.batch.images.copy_(batch)
+            self.batch.images[:, : batch.shape[1]].copy_(batch)  # an engine may want more channels, of zeros
             torch.cuda.synchronize()
 
     @torch.inference_mode()

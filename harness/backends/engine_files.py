@@ -59,5 +59,5 @@ def read_artifact(spec: Spec) -> tuple[bytes, dict[str, Any]]:
 
 def describe_build(manifest: dict[str, Any]) -> dict[str, Any]:
     """How the artefact was built, for the row."""
-    known = ("build_s", "optimization_level", "profiles", "timing_cache", "tensorrt", "gpu")
+    known = ("build_s", "optimization_level", "profiles", "stem", "input_layout", "timing_cache", "tensorrt", "gpu")
     return {name: manifest[name] for name in known if name in manifest}

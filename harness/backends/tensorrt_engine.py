@@ -15,6 +15,9 @@ from harness.backends.inspector import count_layers, read_layers
 DTYPES = {"FLOAT": torch.float32, "HALF": torch.float16, "BF16": torch.bfloat16}  # by the name of TensorRT's
 
 
+PADDED_CHANNELS = 8  # of the layout nhwc8
+
+
 class Profile(NamedTuple):
     """One range of batch sizes that the engine was tuned for."""
 
@@ -63,10 +66,10 @@ class TensorRtEngineBackend(BuiltBackend):
             raise RuntimeError(f"TensorRT refused optimisation profile {profile.number}")
         stream.synchronize()
         in_dtype, out_dtype = (DTYPES[self.engine.get_tensor_dtype(name).name] for name in (self.source, self.sink))
-        images = batch.to(cuda.DEVICE, in_dtype)
+        images = arrange(batch.to(cuda.DEVICE, in_dtype), self.manifest.get("input_layout", "nchw"))
         self.output = torch.empty(len(batch), self.spec.num_classes, dtype=out_dtype, device=cuda.DEVICE)
-        if not self.context.set_input_shape(self.source, tuple(images.shape)):
-            raise UnsupportedJob(f"the engine does not take images of shape {tuple(images.shape)}")
+        if not self.context.set_input_shape(self.source, tuple(batch.shape)):
+            raise UnsupportedJob(f"the engine does not take images of shape {tuple(batch.shape)}")
         self.context.set_tensor_address(self.source, images.data_ptr())
         self.context.set_tensor_address(self.sink, self.output.data_ptr())
         self.evidence["profile"] = list(profile[1:])
@@ -82,6 +85,16 @@ class TensorRtEngineBackend(BuiltBackend):
         """Peak of torch's allocator, and the memory of the execution context, which TensorRT takes for itself."""
         own = getattr(self.engine, "device_memory_size_v2", None)  # TensorRT 10 and newer
         return (torch.cuda.max_memory_allocated() + (self.engine.device_memory_size if own is None else own)) / 1e6
+
+
+def arrange(images: torch.Tensor, layout: str) -> torch.Tensor:
+    """(n, c, h, w) in the memory layout that the engine was built for: nchw, nhwc, or nhwc8 with channels of zeros."""
+    if layout == "nchw":
+        return images
+    if layout == "nhwc8":
+        count, channels, *size = images.shape
+        images = torch.cat([images, images.new_zeros(count, PADDED_CHANNELS - channels, *size)], dim=1)
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def find_tensors(engine: Any, trt: Any) -> tuple[str, str]:

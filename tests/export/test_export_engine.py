@@ -92,6 +92,15 @@ def test_the_stem_that_a_search_found_is_what_is_built(build, exported):
 
 
 @pytest.mark.slow
+def test_an_engine_is_built_for_the_layout_of_its_images(build, exported):
+    """Another layout is another engine."""
+    for layout, form in (("nchw", "LINEAR"), ("nhwc", "HWC"), ("nhwc8", "HWC8")):
+        assert build("--engine_input", layout) == 0
+        assert read(exported, ENGINE)["format"] == form
+        assert read(exported, ENGINE.replace(".engine", ".json"))["input_layout"] == layout
+
+
+@pytest.mark.slow
 def test_an_engine_of_another_version_is_built_beside_not_loaded(build, exported, monkeypatch):
     """Each GPU and version has its folder, and its own timing cache."""
     assert build() == 0
@@ -165,6 +174,7 @@ def test_without_tensorrt_one_line_says_how_to_get_it(exported, capsys):
         (["--engine_optimization_level", "9"], "--engine_optimization_level: 9 is not 0 to 5"),
         (["--engine_precisions", "[]"], "at least one"),
         (["--engine_stem", "wide"], "--engine_stem: wide is not one of plain, padded, folded"),
+        (["--engine_input", "hwc"], "--engine_input: hwc is not one of nchw, nhwc, nhwc8"),
         (["--engine_quantized", "here"], "--engine_quantized: here is not one of shortcuts, all"),
         (["--engine_precisions", "[fp8]"], "--engine_precisions"),
         (["--to", "engine", "--engine_python", "/no/such/python"], "--engine_python: cannot start /no/such/python"),

@@ -55,7 +55,8 @@ class Searched:
             "--weights_dir": self.exported.weights_dir, "--engine_python": self.python, "--output": self.output,
             "--image_size": 64, "--seconds": 0.001, "--batch_sizes": "[2,4]", "--profiles": "[2-4-4]",
             "--optimization_levels": "[3]", "--timing_iterations": "[1]", "--tactic_sources": "[default]",
-            "--stems": "[plain]", "--quantized": "[inputs]", **dict(zip(flags[::2], flags[1::2], strict=True)),
+            "--stems": "[plain]", "--inputs": "[nchw]", "--quantized": "[inputs]",
+            **dict(zip(flags[::2], flags[1::2], strict=True)),
         }  # fmt: skip
         return [str(word) for pair in given.items() for word in pair]
 
@@ -85,7 +86,7 @@ def test_every_trial_becomes_a_line_and_the_best_values_are_tried_together(searc
     assert records[1]["timing_cache"] == "warm"  # its kernels are timed in the same way, those of level 4 are not
     assert [record["timing_cache"] for record in records[2:]] == ["cold", "cold", "warm"]
     out = capsys.readouterr().out
-    assert "[4/4] 2-4-4, level 3, 1 timing(s), sources all, stem plain: built in" in out
+    assert "[4/4] 2-4-4, level 3, 1 timing(s), sources all, stem plain, input nchw: built in" in out
     assert re.search(r"best: 4, level 4, .*175,000 img/s at batch 4", out)
     table = searched.output.with_suffix(".md").read_text()
     assert "NVIDIA FAKE 100, TensorRT 8.6.0" in table
@@ -99,7 +100,8 @@ def test_a_search_goes_on_where_it_stopped(searched, capsys):
     assert searched.run() == 0
     assert searched.run("--optimization_levels", "[3,5]") == 0
     assert [record["optimization_level"] for record in searched.records()] == [3, 5]
-    assert "[1/2] 2-4-4, level 3, 1 timing(s), sources default, stem plain: known: built in" in capsys.readouterr().out
+    known = "[1/2] 2-4-4, level 3, 1 timing(s), sources default, stem plain, input nchw: known: built in"
+    assert known in capsys.readouterr().out
     assert searched.run("--seconds", "0.002") == 0
     assert len(searched.records()) == 3
 

@@ -17,7 +17,8 @@ from export.search_table import find_best, to_markdown
 
 VALUES = {
     "profile": ["128-512-2048", "512"], "optimization_level": [3, 4, 5], "timing_iterations": [1],
-    "tactic_sources": ["default", "own"], "stem": ["plain", "folded"], "quantized": [None],
+    "tactic_sources": ["default", "own"], "stem": ["plain", "folded"],
+    "input_layout": ["nchw"], "quantized": [None],
 }  # fmt: skip
 
 
@@ -138,8 +139,8 @@ def test_the_table_has_every_trial_once_and_the_best_in_bold():
     assert "Q-DQ" not in head
     assert len(rows) == 4
     assert rows[0] == (
-        "| 128-512-2048 | 3 | 1 | default | plain | 40.0 | cold | 24.0 | 1,000 | 1,234 | 1,234 | 87.5% | 2.0e-03 "
-        "| 100.0% | 21 fp16 |  |"
+        "| 128-512-2048 | 3 | 1 | default | plain | nchw | 40.0 | cold | 24.0 | 1,000 | 1,234 | 1,234 | 87.5% "
+        "| 2.0e-03 | 100.0% | 21 fp16 |  |"
     )
     assert rows[1].endswith("| 9,999 | 87.5% | 2.0e-03 | 100.0% | 21 fp16 | wrong: rel_l2 3 is above 0.02 |")
     assert "| **1,300** |" in rows[2]
@@ -164,6 +165,16 @@ def test_a_trial_is_known_by_its_settings(tmp_path):
     assert find_done(records, identity, 600) == records[0]
     assert find_done(records, identity, 900) is None
     assert find_done(records, {**identity, "onnx_sha256": "2"}, 600) is None
+
+
+def test_trials_from_before_layouts_were_tried_are_of_the_first(tmp_path):
+    """Their files are gone on with."""
+    trial = list_trials(VALUES)[0]
+    record = make_record(trial)
+    del record["input_layout"]
+    (tmp_path / "search.jsonl").write_text(json.dumps(record) + "\n")
+    (read,) = read_records(tmp_path / "search.jsonl")
+    assert find_done([read], asdict(trial), 600) == make_record(trial)
 
 
 @pytest.mark.parametrize("line", ["{", "[]", "{}", "3"])

@@ -30,9 +30,9 @@ def tensorrt(request, monkeypatch):
     tensorrt_builder.open_builder.cache_clear()
 
 
-def write_engine(folder, limits=(1, 16, 64)):
+def write_engine(folder, limits=(1, 16, 64), form="LINEAR"):
     io = [["images", "HALF", [-1, 3, 8, 8]], ["logits", "HALF", [-1, CLASSES]]]
-    built = {"io": io, "profiles": [[[batch, 3, 8, 8] for batch in limits]], "level": 0}
+    built = {"io": io, "profiles": [[[batch, 3, 8, 8] for batch in limits]], "level": 0, "format": form}
     (folder / "fake.engine").write_text(json.dumps(built))
     images = np.random.default_rng(0).standard_normal((5, 3, 8, 8)).astype(np.float32)
     np.save(folder / "images.npy", images)
@@ -40,10 +40,11 @@ def write_engine(folder, limits=(1, 16, 64)):
     return images, {name: str(folder / path) for name, path in paths.items()}
 
 
-def test_each_batch_size_is_timed_and_answers(tensorrt, tmp_path):
+@pytest.mark.parametrize(("layout", "form"), [("nchw", "LINEAR"), ("nhwc", "HWC"), ("nhwc8", "HWC8")])
+def test_each_batch_size_is_timed_and_answers(tensorrt, tmp_path, layout, form):
     """Times of the fake are 10 us per image; images are repeated to fill a batch, and the first n answers returned."""
-    images, paths = write_engine(tmp_path)
-    answer = engine_timer.time_engine(**paths, batch_sizes=[2, 12], seconds=0.01)
+    images, paths = write_engine(tmp_path, form=form)
+    answer = engine_timer.time_engine(**paths, batch_sizes=[2, 12], seconds=0.01, input_layout=layout)
     assert list(answer["samples_ms"]) == ["2", "12"]
     for batch_size, samples in answer["samples_ms"].items():
         np.testing.assert_allclose(samples, int(batch_size) * 0.01, rtol=1e-6)

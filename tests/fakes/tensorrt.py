@@ -22,6 +22,8 @@ TensorIOMode = Enum("TensorIOMode", ["INPUT", "OUTPUT"])
 LayerInformationFormat = Enum("LayerInformationFormat", ["JSON"])
 ProfilingVerbosity = Enum("ProfilingVerbosity", ["LAYER_NAMES_ONLY", "DETAILED"])
 MemoryPoolType = Enum("MemoryPoolType", ["WORKSPACE"])
+TensorFormat = IntEnum("TensorFormat", ["LINEAR", "HWC", "HWC8"], start=0)
+CHANNELS = {"HWC": 3, "HWC8": 8}  # in memory, after the pixels
 BuilderFlag = IntEnum("BuilderFlag", ["TF32", "FP16", "INT8"] if OLD else ["TF32"])
 SOURCES = ["EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"]
 TacticSource = IntEnum("TacticSource", ["CUBLAS", "CUBLAS_LT", "CUDNN", *SOURCES] if OLD else SOURCES, start=0)
@@ -49,6 +51,7 @@ class Logger:
 class Tensor:
     def __init__(self, name, shape, dtype):
         self.name, self.shape, self.dtype = name, shape, dtype
+        self.allowed_formats = 1 << TensorFormat.LINEAR
 
 
 class Network:
@@ -167,6 +170,7 @@ class Builder:
             "sources": config.sources,
             "external": config.external,
             "first": network.first,
+            "format": next(known.name for known in TensorFormat if network.inputs[0].allowed_formats == 1 << known),
         }
         return json.dumps(described).encode()
 
@@ -247,10 +251,19 @@ class Context:
     def set_tensor_address(self, name, address):
         self.addresses[name] = address
 
+    def read_images(self, address, dtype):
+        channels = CHANNELS.get(self.engine.built.get("format"))
+        if channels is None:
+            return view(address, self.shape, dtype)
+        count, kept, *size = self.shape
+        pixels = view(address, (count, *size, channels), dtype)
+        assert not pixels[..., kept:].any()
+        return pixels[..., :kept].transpose(0, 3, 1, 2)
+
     def execute_async_v3(self, stream_handle):
         (source, kind, _), (sink, _, (_, classes)) = self.engine.built["io"]
         dtype = {"FLOAT": np.float32, "HALF": np.float16}[kind]
-        images = view(self.addresses[source], self.shape, dtype)
+        images = self.read_images(self.addresses[source], dtype)
         logits = view(self.addresses[sink], (self.shape[0], classes), dtype)
         logits[:] = images.mean(axis=(1, 2, 3), dtype=np.float32)[:, None] * np.arange(classes)
         level = self.engine.built.get("level", 3)

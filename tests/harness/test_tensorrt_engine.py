@@ -53,7 +53,7 @@ def tensorrt(request, monkeypatch):
     return module
 
 
-def make_spec(folder, dtype="fp16", precision="fp16", variant="default", **changes):
+def make_spec(folder, dtype="fp16", precision="fp16", variant="default", layout="nchw", **changes):
     """A Spec for an engine file in `folder` whose layers compute in `dtype`."""
     io = "FLOAT" if precision in ("fp32", "tf32") else "HALF"
     built = {
@@ -63,7 +63,8 @@ def make_spec(folder, dtype="fp16", precision="fp16", variant="default", **chang
     }  # fmt: skip
     path = folder / "resnet18_8_fp16.engine"
     path.write_bytes(json.dumps(built).encode())
-    path.with_suffix(".json").write_text(json.dumps({"build_s": 3.5, "optimization_level": 3, "classes": ["a"]}))
+    manifest = {"build_s": 3.5, "optimization_level": 3, "classes": ["a"], "input_layout": layout}
+    path.with_suffix(".json").write_text(json.dumps(manifest))
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     return Spec(variant, precision, 8, "cuda", 1, "resnet18", CLASSES, folder / "w.pth", path, sha256)
 
@@ -80,15 +81,17 @@ def answer(backend, images):
     return backend.logits()
 
 
+@pytest.mark.parametrize(("layout", "form"), [("nchw", "LINEAR"), ("nhwc", "HWC"), ("nhwc8", "HWC8")])
 @pytest.mark.parametrize("variant", ["default", "graph"])
-def test_it_answers_through_the_bound_buffers(tensorrt, tmp_path, variant):
+def test_it_answers_through_the_bound_buffers(tensorrt, tmp_path, variant, layout, form):
     """Two batch sizes one after the other, then other images of the same size in the same buffers."""
-    backend = load(make_spec(tmp_path, variant=variant))
+    backend = load(make_spec(tmp_path, variant=variant, layout=layout, format=form))
     for batch, seed in ((4, 0), (7, 1), (7, 2)):
         images = np.random.default_rng(seed).standard_normal((batch, 3, 8, 8)).astype(np.float32)
         expected = images.mean(axis=(1, 2, 3))[:, None] * np.arange(CLASSES)
         np.testing.assert_allclose(answer(backend, images), expected, atol=2e-3)
     assert backend.executed()["graph"] is (variant == "graph")
+    assert backend.executed()["input_layout"] == layout
     assert backend.executed()["dtype"] == "float16"
 
 
