@@ -114,9 +114,13 @@ def make_engine_settings(options: Options, parser: OneLineParser | None = None) 
         if options.engine_optimization_level not in (None, *range(6)):
             raise ValueError(f"--engine_optimization_level: {options.engine_optimization_level} is not 0 to 5")
         profiles = [parse_profile(text) for text in options.engine_profiles]
-        level = options.engine_optimization_level
-        precisions = list[str](options.engine_precisions)
-        return EngineSettings(precisions, profiles, level, options.engine_stem, options.engine_input)
+        return EngineSettings(
+            list(options.engine_precisions),
+            profiles,
+            options.engine_optimization_level,
+            options.engine_stem,
+            options.engine_input,
+        )
     except ValueError as error:
         if parser is None:
             raise
