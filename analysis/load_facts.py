@@ -22,6 +22,7 @@ LOADS = {
     "roofline": "roofline_percent",
 }
 STEADY = "sw_power_cap"  # the normal state of a saturated card
+OVER = 1.02  # times the power limit: more than readings of a card that is held there differ by
 
 
 def hardware_facts(study: Study, best: Sequence[Line]) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def hardware_facts(study: Study, best: Sequence[Line]) -> dict[str, Any]:
         "most_loaded": max((line for line in best if _has(line, "roofline_percent")), key=_roofline, default=None),
         "energy": sorted((line for line in best if _has(line, "energy_j_per_image")), key=_energy),
         "without_energy": sum(not _has(line, "energy_j_per_image") for line in best),
-        "state": _state(study.ranked),
+        "state": _state(study.ranked, _power_limit(study)),
         "limiters": _limiters(study.ranked),
         "winograd": WINOGRAD,
         "above": lines(study.ranked[study.ranked["above_bound"].map(lambda value: value is True).astype(bool)]),
@@ -91,8 +92,18 @@ def _sum(table: pd.DataFrame, name: str) -> float | None:
     return float(values.sum()) if len(values) else None
 
 
-def _state(table: pd.DataFrame) -> dict[str, Any] | None:
-    """Clock, power and throttle reasons over all cells; None where the clock was not read."""
+def _power_limit(study: Study) -> float | None:
+    """Of the card, in W, as machine.json has it."""
+    gpu = study.run.machine.get("gpu")
+    limit = gpu.get("power_limit_w") if isinstance(gpu, dict) else None
+    return float(limit) if isinstance(limit, (int, float)) and limit > 0 else None
+
+
+def _state(table: pd.DataFrame, limit_w: float | None) -> dict[str, Any] | None:
+    """Clock, power and throttle reasons over all cells; None where the clock was not read.
+
+    `over`: cells that drew more than `limit_w`, as a card does until it is held back.
+    """
     clock = _column(table, "sm_clock_mhz")
     if clock.empty:
         return None
@@ -106,6 +117,8 @@ def _state(table: pd.DataFrame) -> dict[str, Any] | None:
         "slowest_mhz": float(clock.min()),
         "fastest_mhz": float(clock.max()),
         "power_w": float(power.max()) if len(power) else None,
+        "limit_w": limit_w,
+        "over": int((power > OVER * limit_w).sum()) if limit_w else 0,
         "temperature_c": float(heat.max()) if len(heat) else None,
         "capped": cells.pop(STEADY, 0),
         "others": sorted(cells.items()),

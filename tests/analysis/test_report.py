@@ -241,6 +241,20 @@ def test_a_study_on_a_gpu_answers_the_question_of_load(gpu_facts: dict, language
     assert [sentence for sentence in sentences if sentence not in text] == []
 
 
+@pytest.mark.parametrize("limit_w", [600.0, 900.0, None, "much"])
+def test_cells_over_the_power_limit_are_counted(tmp_path: Path, limit_w: object) -> None:
+    """Such a card is about to slow down; a limit that is not known says nothing."""
+    rows = synthetic.study_rows(batches=(1, 256))
+    machine = {"device": "NVIDIA H200", "kind": "cuda", "gpu": {"power_limit_w": limit_w}}
+    synthetic.write_run(tmp_path / "results" / "study", rows, machine=machine)
+    facts = gather_facts(judge(load_run(tmp_path / "results", "study")), [])
+    over = sum(row.telemetry["power_w"] > 612 for row in rows) if limit_w == 600 else 0
+    assert facts["hardware"]["state"]["over"] == over
+    assert (limit_w == 600) is (over > 0)
+    assert ("more than its limit of 600 W" in render(facts, "en")) is (over > 0)
+    assert ("Выше предела карты (600" in render(facts, "ru")) is (over > 0)
+
+
 def test_limiters_are_counted_once_per_contender(gpu_facts: dict) -> None:
     counts = [line["launch"] + line["bandwidth"] + line["compute"] for line in gpu_facts["hardware"]["limiters"]]
     assert counts == [19] * 8
