@@ -35,7 +35,8 @@ class Compiled:
         torch._dynamo.maybe_mark_dynamic(images, 0)
         if self.dynamic is None:
             start = time.perf_counter()
-            example = images.new_zeros((HINT, *images.shape[1:])).contiguous(memory_format=torch.channels_last)
+            with torch.inference_mode(images.is_inference()):  # a compilation for the one kind does not serve the other
+                example = images.new_zeros((HINT, *images.shape[1:])).contiguous(memory_format=torch.channels_last)
             torch._dynamo.maybe_mark_dynamic(example, 0)
             self.dynamic = self._compile(dynamic=None)
             self.dynamic(example)

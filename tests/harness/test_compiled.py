@@ -28,6 +28,16 @@ def test_all_batch_sizes_but_one_can_share_a_compilation(shared, compilations):
     assert (compiled.shared_ms > 0) == shared
 
 
+def test_images_made_outside_inference_mode_share_a_compilation():
+    """As the backend makes them; PyTorch would compile again for an example that is an inference tensor."""
+    counter = CompileCounter()
+    compiled = Compiled(NETWORK.eval(), shared=True, backend=counter)
+    for images in map(make_images, (1, 4, 7)):
+        with torch.inference_mode():
+            compiled.get(images)(images)
+    assert counter.frame_count == 2
+
+
 def test_a_compilation_for_batch_size_one_ends_the_shared_one():
     """PyTorch drops all compilations at once, so the shared one is made again when it is asked for."""
     counter = CompileCounter()
