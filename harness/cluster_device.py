@@ -101,7 +101,7 @@ class Device:
 
     def finish(self) -> None:
         """Let the row in progress end, and measure no more."""
-        self.sweep.interrupt.requested = True
+        self.sweep.interrupt.request()
 
     @property
     def _path(self) -> Path:

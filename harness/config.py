@@ -32,6 +32,9 @@ class BenchConfig:
             contenders alike), `contender` (every size of one contender by one worker, which saves imports), `variant`
             (every size and precision of one variant by one worker) or `backend` (all of a backend by one worker: what a
             library has searched for a shape, cuDNN's algorithms say, is found done by the variants that come later).
+        parallel_builds: Workers that compile at the same time, before any of them is measured, where a variant is slow
+            to build (torch.compile): those of a group and of the next such groups. They wait with their models loaded,
+            and their `build_ms` and `load_ms` are longer for it. 1: each compiles as its jobs need it.
         rounds: How often the whole plan is repeated, in another order each time; shows drift between repetitions.
         device: Where to run: cpu, cuda, or auto (cuda when an NVIDIA GPU answers).
         threads: CPU threads of a worker. 0: one for each physical core this process may use.
@@ -70,6 +73,7 @@ class BenchConfig:
     max_batch: int = 4096
     saturation_percent: float = 0.0
     order: Literal["size", "contender", "variant", "backend"] = "size"
+    parallel_builds: int = 1
     rounds: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = 0
@@ -99,7 +103,7 @@ class BenchConfig:
             for value in getattr(self, name):
                 _require(value >= 1, name, value, "each must be at least 1")
         _require(bool(self.backends), "backends", self.backends, "at least one is needed")
-        for name in ("max_batch", "rounds", "min_samples", "reference_images"):
+        for name in ("max_batch", "parallel_builds", "rounds", "min_samples", "reference_images"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "must be at least 1")
         _require(self.threads >= 0, "threads", self.threads, "must be 0 (automatic) or more")
         _require(self.max_samples >= self.min_samples, "max_samples", self.max_samples, "is under --min_samples")

@@ -77,12 +77,18 @@ def _rounded(value: float | None) -> float | None:
 
 
 def summarise_processes(
-    samples: list[Sample], baseline: Sample, own: Collection[int], name_process: Callable[[int], str | None]
+    samples: list[Sample],
+    baseline: Sample,
+    own: Collection[int],
+    name_process: Callable[[int], str | None],
+    waiting: Collection[Collection[int]] = (),
 ) -> dict[str, Any]:
     """Peak memory of the worker and the number of others on the GPU; `own` = the worker's pids.
 
-    Where the driver's pids are of another namespace than ours, the worker is the one that came after `baseline`, and
-    its memory is what the device holds more than then; `gpu_memory_source` says which.
+    `waiting` = the pids of each of our workers that wait meanwhile: they are no others.
+    Where the driver's pids are of another namespace than ours, the worker and those that wait are what came after
+    `baseline`, and its memory is what the device holds more than then; `gpu_memory_source` says which. Absent where
+    workers wait, whose memory nobody can tell from its own.
     """
     found: dict[str, Any] = {}
     listed = [sample.processes for sample in samples if sample.processes]
@@ -91,17 +97,18 @@ def summarise_processes(
     used = _known(samples, "used_mb")
     if sums:
         found = {"gpu_process_memory_mb": max(sums), "gpu_memory_source": "process"}
-    elif used and baseline.used_mb is not None:
+    elif used and baseline.used_mb is not None and not waiting:
         found = {"gpu_process_memory_mb": max(used) - baseline.used_mb, "gpu_memory_source": "device_minus_baseline"}
     if any(held):
-        others = set().union(*listed) - set(own)
+        others = set().union(*listed) - set(own).union(*waiting)
         found["other_processes"] = len(others)
         names = sorted({name_process(pid) or f"process {pid}" for pid in others})
         if names:
             found["other_process_names"] = ", ".join(names)
     elif listed:
         before = set(baseline.processes or ())
-        found["other_processes"] = max(len(before & set(p)) + max(0, len(set(p) - before) - 1) for p in listed)
+        ours = 1 + len(waiting)
+        found["other_processes"] = max(len(before & set(p)) + max(0, len(set(p) - before) - ours) for p in listed)
     return found
 
 

@@ -116,6 +116,7 @@ class Row:
     transfer_ms = with host-to-device and device-to-host copies; host_ms = wall clock from call to synchronised result;
     throughput_fps = images per second over windows with the next batch always enqueued. `same_as` names boundaries
     that coincide with another one and were therefore not sampled again (on a CPU: transfer_ms -> device_ms).
+    `build_ms` and `load_ms` are longer than alone where `options.parallel_builds` says how many workers did so at once.
     Raises SchemaError when built from values that cannot be.
     """
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.artifacts import Model
+from harness.builds import SideBuilds
 from harness.commands import describe_job, make_load_command
 from harness.config import BenchConfig
 from harness.environments import find_interpreter
@@ -42,6 +43,9 @@ class Sweep:
     clock_overhead_ms: list[float] = field(default_factory=list)
     kept: tuple[Job, WorkerProcess] | None = None
 
+    def __post_init__(self) -> None:
+        self.builds = SideBuilds(self.config, self.interrupt, self._start_worker, self._make_load_command)
+
     @property
     def environment(self) -> dict[str, str]:
         """Environment variables that every worker gets beside those of this process."""
@@ -52,12 +56,14 @@ class Sweep:
         start = time.monotonic()
         self.telemetry.start()
         try:
-            for group in groups:
+            for position, group in enumerate(groups):
+                self._build_ahead(groups[position:])
                 if self.interrupt.requested:
                     return
                 self._run_group(group)
         finally:
             self._stop_kept()
+            self.builds.stop()
             self.telemetry.stop()
             self.time_sheet.wall += time.monotonic() - start
 
@@ -74,11 +80,23 @@ class Sweep:
         finally:
             self._stop_kept()
 
+    def _build_ahead(self, groups: list[Group]) -> None:
+        """Where the first group is slow to build: compile it and the next such ones side by side, beside nothing else.
+
+        All of it is time spent building; what these workers say of importing and loading overlaps.
+        """
+        due = [] if self.interrupt.requested else self.builds.find_due(groups)
+        if due:
+            self._stop_kept()
+            start = time.monotonic()
+            self.builds.build(due)
+            self.time_sheet.building += time.monotonic() - start
+
     def _run_group(self, group: Group) -> None:
         """Measure a group; a worker that dies costs one row, and a new one goes on with the next job."""
         left = list(group.jobs)
         while left and not self.interrupt.requested:
-            loading, fresh = True, self.kept is None or not may_share_worker(self.kept[0], left[0], self.config)
+            loading, fresh = True, self.builds.has_died(left[0]) or not self._may_go_on(left[0])
             try:
                 worker, loaded = self._get_worker(left[0])
                 if loaded["event"] == "failed":
@@ -99,22 +117,33 @@ class Sweep:
         return None
 
     def _get_worker(self, job: Job) -> tuple[WorkerProcess, dict[str, Any]]:
-        """The worker with the job's model loaded: the one before where `may_share_worker`, else a new one."""
-        if self.kept is None or not may_share_worker(self.kept[0], job, self.config):
+        """The worker with the job's model loaded: one that waits, the one before where it may go on, or a new one."""
+        waiting = self.builds.take(job)
+        if waiting is not None or not self._may_go_on(job):
             self._stop_kept()
-            log = self.folder.path / "logs" / f"{job.backend}-{job.variant}-{job.precision}-{job.image_size}.log"
-            interpreter = find_interpreter(job.backend, self.config.environments)
-            self.kept = job, WorkerProcess(interpreter, log, self.environment)
-        worker = self.kept[1]
+        worker = waiting[0] if waiting else self.kept[1] if self.kept else self._start_worker(job)
         self.kept = job, worker
         self.interrupt.worker = worker
-        command = make_load_command(job, self.config, self.models[job.image_size], self.machine["kind"], self.threads)
-        answer = worker.ask(command, self.config.job_timeout_s)
+        if waiting:  # it loaded while others built: that time is counted, and its clock did not run alone
+            return waiting
+        answer = worker.ask(self._make_load_command(job), self.config.job_timeout_s)
         if answer["event"] == "loaded":
             self.clock_overhead_ms.append(answer["clock_overhead_ms"])
         self.time_sheet.importing += answer.get("import_ms", 0.0) / 1000
         self.time_sheet.loading += answer.get("load_ms", 0.0) / 1000
         return worker, answer
+
+    def _may_go_on(self, job: Job) -> bool:
+        """Whether the worker that is kept may take this job."""
+        return self.kept is not None and may_share_worker(self.kept[0], job, self.config)
+
+    def _start_worker(self, job: Job) -> WorkerProcess:
+        """Raises WorkerDied where its interpreter cannot be started."""
+        log = self.folder.path / "logs" / f"{job.backend}-{job.variant}-{job.precision}-{job.image_size}.log"
+        return WorkerProcess(find_interpreter(job.backend, self.config.environments), log, self.environment)
+
+    def _make_load_command(self, job: Job) -> dict[str, Any]:
+        return make_load_command(job, self.config, self.models[job.image_size], self.machine["kind"], self.threads)
 
     def _stop_kept(self) -> None:
         if self.kept is not None:
@@ -143,7 +172,10 @@ class Sweep:
             self._keep_series(left[0], answer["load"], wall)
             known = {name: value for name, value in answer.items() if name not in ("event", "load")}
             details = {"load_ms": loaded["load_ms"], "versions": loaded["versions"], **known}
-            row = Row.from_dict({**self._describe(left[0], started_at), **details})
+            described = self._describe(left[0], started_at)
+            if "parallel_builds" in loaded:  # then its times of loading and building are not those of a worker alone
+                described["options"]["parallel_builds"] = loaded["parallel_builds"]
+            row = Row.from_dict({**described, **details})
             self._write(row)
             left.pop(0)
             ms_per_image.append(statistics.median(row.samples["device_ms"]) / row.job.batch_size)
@@ -155,7 +187,8 @@ class Sweep:
     def _add_telemetry(self, answer: dict[str, Any], worker: WorkerProcess) -> None:
         """What the GPU did meanwhile; a slowdown that is not its normal state makes the row unstable."""
         load = answer["load"]
-        seen = self.telemetry.summary(load["begin_s"], load["end_s"], worker.process.pid, load["images"])
+        pid, waiting = worker.process.pid, self.builds.list_pids()
+        seen = self.telemetry.summary(load["begin_s"], load["end_s"], pid, load["images"], waiting)
         answer["telemetry"].update(seen)
         disturbance = find_disturbance(seen)
         if disturbance and answer["status"] == "ok":

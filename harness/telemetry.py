@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Collection
 from typing import Any
 
 import psutil
@@ -71,9 +72,12 @@ class Telemetry:
             self.gpm.close()
             self.gpu.close()
 
-    def summary(self, begin_s: float, end_s: float, worker_pid: int, images: int | None) -> dict[str, Any]:
+    def summary(
+        self, begin_s: float, end_s: float, worker_pid: int, images: int | None, waiting: Collection[int] = ()
+    ) -> dict[str, Any]:
         """What the GPU did from `begin_s` to `end_s` (time.monotonic), while a worker inferred `images` images.
 
+        `waiting`: pids of our other workers, which hold memory on the GPU and do nothing.
         Keys are those of Row.telemetry; what could not be read is absent. Call it soon: samples are kept for 15 min,
         GPM's counters for 2 min.
         """
@@ -88,7 +92,9 @@ class Telemetry:
         own = find_family(worker_pid) if seen - {worker_pid} else {worker_pid}
         found = {
             **summarise_state(inside),
-            **summarise_processes(inside, self.baseline, own, self.gpu.process_name),
+            **summarise_processes(
+                inside, self.baseline, own, self.gpu.process_name, [find_family(pid) for pid in waiting]
+            ),
             **activity,
             "load_window_s": end_s - begin_s,
             "telemetry_gap_s": find_gap_s([sample.at_s for sample in samples], begin_s, end_s, self.period_s),

@@ -2,6 +2,7 @@
 
 JSON lines over two private pipes (stdout and stderr belong to the libraries):
   parent: {"do": "load", ...}             worker: {"event": "loaded", ...}
+  parent: {"do": "build", "batch_sizes"}  worker: {"event": "built"}
   parent: {"do": "measure", "batch_size"} worker: {"event": "measured", ...}
   parent: {"do": "profile", "path", ...}  worker: {"event": "profiled"}
   parent: {"do": "prepare" | "offline" | "server", ...} for the serving check
@@ -91,6 +92,11 @@ class Worker:
             raise BackendUnavailable(f"cannot import {error.name or module}: {error}") from error
         self.clock, self.started = clock, True
         return 1000 * (time.perf_counter() - start)
+
+    def build(self, batch_sizes: list[int]) -> dict[str, Any]:
+        """Let the backend compile ahead, while other workers do; nothing is measured before all have ended."""
+        self.backend.build(batch_sizes)
+        return {"event": "built"}
 
     def measure(self, batch_size: int, load_s: float) -> dict[str, Any]:
         """Check the answers at this batch size, then time it at every boundary; then hold the load for `load_s`."""
@@ -206,6 +212,8 @@ def serve(commands_fd: int, replies_fd: int) -> None:
             try:
                 if command["do"] == "load":
                     answer = worker.load(command)
+                elif command["do"] == "build":
+                    answer = worker.build(command["batch_sizes"])
                 elif command["do"] == "profile":
                     answer = worker.profile(command["batch_size"], command["path"])
                 elif command["do"] == "measure":

@@ -31,6 +31,7 @@ INSIDE_HARNESS = {
     "config": ("backends", "schema"), "store": ("schema",), "plan": ("config", "schema"),
     "audit": ("nvml",), "memory": (), "reference": ("parity", "schema"), "time_sheet": (), "launch": (),
     "worker": ("backends", "clocks", "measure", "memory", "parity", "reference", "schema", "serving"),
+    "builds": ("backends", "config", "interrupt", "launch", "plan", "schema"),
     "interrupt": ("launch",), "arrivals": (), "batcher": (), "server_schema": ("schema",), "server_config": (),
     "serving": ("arrivals", "backends", "batcher", "parity", "reference", "server_schema"),
     "cluster_board": ("plan", "schema"), "cluster_files": ("artifacts",),

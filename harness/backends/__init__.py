@@ -4,16 +4,22 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """Where a backend's class lives, and the variants it offers; the first is its default."""
+    """Where a backend's class lives, and the variants it offers; the first is its default.
+
+    `slow_to_build`: variants that compile for seconds, on one core; several may do so side by side
+    (`Backend.build`, `parallel_builds`).
+    """
 
     target: str
     variants: tuple[str, ...]
+    slow_to_build: tuple[str, ...] = ()
 
 
 BACKENDS = {
     "pytorch": Entry(
         "harness.backends.pytorch:PyTorchBackend",
         ("eager", "channels_last", "graph", "compile", "compile_dynamic", "fused"),
+        slow_to_build=("compile", "compile_dynamic"),
     ),
     "onnx_runtime": Entry("harness.backends.onnx_runtime:OnnxRuntimeBackend", ("default", "tuned", "tensorrt")),
     "torch_trt": Entry(

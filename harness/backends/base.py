@@ -65,6 +65,12 @@ class Backend(ABC):
         Asked again, for another image size, it drops what it held before.
         """
 
+    def build(self, batch_sizes: list[int]) -> None:  # noqa: B027 - most backends have nothing to do
+        """Compile ahead what binding these batch sizes needs, and keep it. Asked for after `load`, or not at all.
+
+        Other workers build meanwhile: nothing may be chosen here by timing it, so nothing is run on the device.
+        """
+
     @abstractmethod
     def bind(self, images: np.ndarray) -> None:
         """Put float32 images (batch, 3, size, size) on the device in the job's dtype and layout; not timed."""
@@ -96,7 +102,10 @@ class Backend(ABC):
         """Evidence of what really ran (dtypes, memory format, provider of each node, ...), read from the library."""
 
     def build_ms(self) -> float | None:
-        """Time spent compiling, where `load` or `bind` does that; None where nothing is compiled."""
+        """Time spent compiling, where `load`, `build` or `bind` does that; None where nothing is compiled.
+
+        What `build` took is longer than alone: other workers compiled at the same time.
+        """
         return None
 
     def gpu_memory_mb(self) -> float | None:

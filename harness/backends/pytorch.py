@@ -79,7 +79,7 @@ class PyTorchBackend(Backend):
         """Let go of what an earlier load left, before anything new is built."""
         self.batch: Batch | None = None
         if self.compiled is not None:
-            torch.compiler.reset()  # its code holds the frozen weights
+            self.compiled.drop()
         self.compiled = None
         self.network = torch.nn.Module()
 
@@ -90,6 +90,18 @@ class PyTorchBackend(Backend):
             raise RuntimeError("bind() comes first")
         return self.batch
 
+    def build(self, batch_sizes: list[int]) -> None:
+        """See Backend."""
+        if self.compiled is None:
+            return
+        side = self.spec.image_size
+        for batch_size in self.compiled.list_missing(batch_sizes):
+            images = self._place(
+                torch.zeros(batch_size, 3, side, side)
+            )  # no inference tensor: those of `bind` are none
+            with torch.inference_mode():
+                self.compiled.build(images)
+
     def bind(self, images: np.ndarray) -> None:
         """See Backend. For a new batch size algorithms are chosen, and the network compiled or captured, here."""
         batch = torch.from_numpy(images)
@@ -97,9 +109,12 @@ class PyTorchBackend(Backend):
             self.batch = None
             if self.spec.device == "cuda":
                 free_memory()
-            self.batch = self._prepare(batch.to(self.device, self.dtype, memory_format=self.memory_format))
+            self.batch = self._prepare(self._place(batch))
         else:
             self.batch.images.copy_(batch)
+
+    def _place(self, batch: torch.Tensor) -> torch.Tensor:
+        return batch.to(self.device, self.dtype, memory_format=self.memory_format)
 
     @torch.inference_mode()
     def _prepare(self, images: torch.Tensor) -> Batch:
@@ -118,8 +133,8 @@ class PyTorchBackend(Backend):
             raise
         if on_gpu:
             torch.cuda.synchronize()
-        shared_ms = self.compiled.shared_ms if self.compiled and len(images) > 1 else 0.0
-        self.prepare_ms = 1000 * (time.perf_counter() - start) + shared_ms
+        compiled_ms = self.compiled.build_ms(len(images)) if self.compiled else 0.0
+        self.prepare_ms = 1000 * (time.perf_counter() - start) + compiled_ms
         return batch
 
     @torch.inference_mode()
@@ -139,13 +154,17 @@ class PyTorchBackend(Backend):
     def build_ms(self) -> float | None:
         """Time to choose algorithms, compile and capture for the bound batch size; None where nothing of it is done.
 
-        A compilation that several batch sizes share is counted for each.
+        A compilation that several batch sizes share is counted for each; one made ahead (`build`), beside other
+        processes, with the time that took.
         """
         return self.prepare_ms if self.spec.device == "cuda" or self.compiled is not None else None
 
     def gpu_memory_mb(self) -> float | None:
-        """Peak of torch's allocator at the bound batch size."""
-        return torch.cuda.max_memory_allocated() / 1e6 if self.spec.device == "cuda" else None
+        """Peak of torch's allocator at the bound batch size, less what was compiled ahead for others."""
+        if self.spec.device != "cuda":
+            return None
+        others_mb = self.compiled.others_mb(len(self.bound.images)) if self.compiled else 0.0
+        return torch.cuda.max_memory_allocated() / 1e6 - others_mb
 
     def profile(self, images: np.ndarray, path: Path) -> None:
         """See Backend: torch.profiler, on a GPU with its kernels."""
@@ -169,7 +188,7 @@ class PyTorchBackend(Backend):
             "dtype": str(self.bound.output.dtype).removeprefix("torch."),
             "memory_format": "channels_last" if channels_last else "contiguous",
             "compiled": self.compiled is not None,
-            **({"dynamic_batch": self.compiled.dynamic is not None} if self.compiled else {}),
+            **({"dynamic_batch": self.compiled.is_shared(len(self.bound.images))} if self.compiled else {}),
             "threads": torch.get_num_threads(),
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
             "tf32": torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32,

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -22,9 +23,16 @@ VARIANTS = (
     "fine", "again", "slower", "slow", "segfault", "exit", "raise", "hang", "garbage", "allocate", "killed",
     "missing", "unsupported", "wrong", "nan", "raise_at_load", "segfault_at_load", "oom_at_4",
     "dies_on_second_load", "traced",
+    "builds", "builds_too", "builds_as_well", "dies_building", "raises_building", "hangs_building",
+)  # fmt: skip
+SLOW_TO_BUILD = (
+    *(variant for variant in VARIANTS if "build" in variant),
+    "slow", "missing", "unsupported", "raise", "segfault", "raise_at_load", "segfault_at_load",
 )  # fmt: skip
 CLASSES = 10
 WAIT_MS = float(os.environ.get("FAULTY_WAIT_MS", "2"))  # of one inference of `fine`
+BUILD_S = float(os.environ.get("FAULTY_BUILD_S", "0"))
+DIARY = os.environ.get("FAULTY_DIARY")  # a file that gets a line `event pid seconds` of the monotonic clock
 
 
 def answer(images):
@@ -52,10 +60,24 @@ class FaultyBackend(Backend):
         if spec.variant == "segfault_at_load":
             os.kill(os.getpid(), signal.SIGSEGV)
 
+    def build(self, batch_sizes):
+        note("begin")
+        wait_for_others()
+        time.sleep(BUILD_S)
+        match self.spec.variant:
+            case "dies_building":
+                os._exit(5)
+            case "raises_building":
+                raise RuntimeError("the compiler refused")
+            case "hangs_building":
+                time.sleep(3600)
+        note("end")
+
     def bind(self, images):
         self.images = images
 
     def run(self):
+        note("run")
         if self.spec.variant in ("fine", "again", "slower"):
             wait_ms(WAIT_MS * (1.05 if self.spec.variant == "slower" else 1.0))
         if self.spec.variant == "slow":
@@ -97,6 +119,23 @@ class FaultyBackend(Backend):
         return {"dtype": "float32", "pid": os.getpid()}
 
 
+def note(event):
+    """Into the diary, where one is kept; short lines that several processes append do not mix."""
+    if DIARY:
+        with Path(DIARY).open("a") as file:
+            file.write(f"{event} {os.getpid()} {time.monotonic()}\n")
+
+
+def wait_for_others():
+    """Until as many processes have begun to build as FAULTY_BUILDERS says; they cannot do so one after another."""
+    count = int(os.environ.get("FAULTY_BUILDERS", "0"))
+    deadline = time.monotonic() + 30
+    while count and Path(DIARY).read_text().count("begin") < count:
+        if time.monotonic() > deadline:
+            raise TimeoutError("no other process builds")
+        time.sleep(0.01)
+
+
 def wait_ms(duration_ms):
     """Busy wait until a deadline, which absorbs other processes' turns; `time.sleep` is too coarse for 2 ms."""
     end = time.perf_counter() + duration_ms / 1000
@@ -106,7 +145,7 @@ def wait_ms(duration_ms):
 
 def register():
     """Put `faulty` into the table of backends of this process."""
-    harness.backends.BACKENDS["faulty"] = harness.backends.Entry("faulty:FaultyBackend", VARIANTS)
+    harness.backends.BACKENDS["faulty"] = harness.backends.Entry("faulty:FaultyBackend", VARIANTS, SLOW_TO_BUILD)
 
 
 if __name__ == "__main__":

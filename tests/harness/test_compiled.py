@@ -1,10 +1,15 @@
 """Which compilation serves which batch size, counted by PyTorch's own counter."""
 
+import copy
+
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
+from torch._dynamo.utils import counters
 
+from harness.backends.base import Spec
 from harness.backends.compiled import Compiled
+from harness.backends.pytorch import PyTorchBackend
 
 # no convolution: on a CPU PyTorch compiles those again below 16 images
 NETWORK = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
@@ -25,7 +30,73 @@ def test_all_batch_sizes_but_one_can_share_a_compilation(shared, compilations):
             images = make_images(batch_size)
             torch.testing.assert_close(compiled.get(images)(images), NETWORK(images))
     assert counter.frame_count == compilations
-    assert (compiled.shared_ms > 0) == shared
+    assert (compiled.build_ms(100) > 0) == shared
+
+
+@pytest.mark.parametrize(("shared", "compilations"), [(True, 2), (False, 10)])
+def test_what_is_built_ahead_is_not_compiled_again(shared, compilations):
+    """Batches 1 to 512, more than PyTorch keeps of itself: nothing is run by building, nor compiled by inferring.
+
+    Answers are the network's; only the shared compilation has a dynamic batch axis, and each has its time.
+    """
+    batch_sizes = [1 << power for power in range(10)]
+    counter, runs = CompileCounter(), []
+
+    def compile_counted(graph, examples):
+        run = counter(graph, examples)
+        return lambda *inputs: (runs.append(1), run(*inputs))[1]
+
+    compiled = Compiled(NETWORK.eval(), shared=shared, backend=compile_counted)
+    missing = [make_images(batch_size) for batch_size in compiled.list_missing(batch_sizes)]
+    inferred = [make_images(batch_size) for batch_size in (512, *batch_sizes)]
+    with torch.inference_mode():
+        for images in missing:
+            compiled.build(images)
+        assert (counter.frame_count, runs) == (compilations, [])
+        assert compiled.list_missing(batch_sizes) == []
+        for images in inferred:
+            batch_size = len(images)
+            torch.testing.assert_close(compiled.get(images)(images), NETWORK(images))
+            assert compiled.is_shared(batch_size) is (shared and batch_size > 1)
+            assert compiled.build_ms(batch_size) > 0
+    assert (counter.frame_count, len(runs)) == (compilations, 11)
+
+
+def test_a_batch_size_that_was_not_built_ahead_ends_no_other():
+    """It is compiled beside them."""
+    counter = CompileCounter()
+    compiled = Compiled(NETWORK.eval(), shared=False, backend=counter)
+    with torch.inference_mode():
+        compiled.build(make_images(2))
+        for batch_size in (2, 3, 2):
+            images = make_images(batch_size)
+            compiled.get(images)(images)
+    assert counter.frame_count == 2
+
+
+def test_a_failed_build_leaves_compilations_that_run():
+    """The exception is the compiler's own, and a later compilation is run as ever."""
+    compiled = Compiled(NETWORK.eval(), shared=False, backend=refuse)
+    images = make_images(2)
+    with torch.inference_mode():
+        with pytest.raises(Exception, match="no such kernel"):
+            compiled.build(images)
+        compiled.backend = CompileCounter()
+        torch.testing.assert_close(compiled.get(images)(images), NETWORK(images))
+
+
+def refuse(graph, examples):
+    raise RuntimeError("no such kernel")
+
+
+def test_images_made_outside_inference_mode_share_a_compilation():
+    """As the backend makes them; PyTorch would compile again for an example that is an inference tensor."""
+    counter = CompileCounter()
+    compiled = Compiled(NETWORK.eval(), shared=True, backend=counter)
+    for images in map(make_images, (1, 4, 7)):
+        with torch.inference_mode():
+            compiled.get(images)(images)
+    assert counter.frame_count == 2
 
 
 def test_a_compilation_for_batch_size_one_ends_the_shared_one():
@@ -37,3 +108,31 @@ def test_a_compilation_for_batch_size_one_ends_the_shared_one():
             images = make_images(batch_size)
             compiled.get(images)(images)
     assert counter.frame_count == 3
+
+
+@pytest.mark.slow  # Inductor's C++ compiler
+def test_the_pytorch_backend_binds_what_it_built(tmp_path, monkeypatch):
+    """A small convolutional network on the CPU: batches 1 and 4 are compiled by `build`, not by `bind`."""
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(), torch.nn.Linear(8, 5),
+    ).eval()  # fmt: skip
+    monkeypatch.setattr("torchvision.models.get_model", lambda *names, **options: copy.deepcopy(network))
+    weights = tmp_path / "weights.pth"
+    torch.save(network.state_dict(), weights)
+    backend = PyTorchBackend()
+    backend.load(Spec("compile", "fp32", 16, "cpu", 1, "small", 5, weights, None))
+    compilations = counters["stats"]
+    before = compilations["unique_graphs"]
+    backend.build([1, 4])
+    assert compilations["unique_graphs"] == before + 2
+    for batch_size in (1, 4):
+        images = torch.randn(batch_size, 3, 16, 16)
+        backend.bind(images.numpy())
+        backend.run()
+        with torch.inference_mode():
+            torch.testing.assert_close(torch.from_numpy(backend.logits()), network(images), rtol=1e-4, atol=1e-5)
+        assert backend.build_ms() > backend.compiled.build_ms(batch_size) > 0
+        assert backend.executed()["dynamic_batch"] is False
+    assert compilations["unique_graphs"] == before + 2
+    backend.drop()

@@ -148,6 +148,7 @@ def test_contenders_are_parsed_with_defaults(text, expected):
         ({"backends": ["pytorch/eager/fp12"]}, "a precision is one of"),
         ({"backends": []}, "--backends"),
         ({"batch_sizes": [0]}, "--batch_sizes 0: each must be at least 1"),
+        ({"parallel_builds": 0}, "--parallel_builds 0: must be at least 1"),
         ({"image_sizes": [-5]}, "--image_sizes -5"),
         ({"rounds": 0}, "--rounds 0"),
         (

@@ -100,6 +100,17 @@ def test_pids_of_another_namespace_are_compared_with_what_was_there_before():
     assert summarise_processes(only_worker, Sample(0.0, used_mb=500), {7}, str)["other_processes"] == 0
 
 
+def test_our_workers_that_wait_are_not_others():
+    """Told by their pids, or, where these are of another namespace, by their number; memory is then not known."""
+    waiting = [{8, 80}, {9}]
+    samples = [Sample(1.0, used_mb=4000, processes={7: 1000.0, 8: 500.0, 80: 5.0, 9: 500.0, 10: 1.0})]
+    found = summarise_processes(samples, Sample(0.0, used_mb=500, processes={}), {7}, str, waiting)
+    assert (found["gpu_process_memory_mb"], found["other_process_names"]) == (1000.0, "10")
+    elsewhere = [Sample(1.0, used_mb=4000, processes=dict.fromkeys((100, 101, 102, 103)))]
+    before = Sample(0.0, used_mb=500, processes={100: None})
+    assert summarise_processes(elsewhere, before, {7}, str, waiting) == {"other_processes": 1}
+
+
 def test_without_a_process_list_others_are_unknown():
     """An empty list while the worker runs shows that the driver hides processes: not that there are none."""
     found = summarise_processes([Sample(1.0, used_mb=900, processes={})], Sample(0.0, used_mb=100), {7}, str)

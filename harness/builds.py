@@ -1,0 +1,120 @@
+"""Workers whose backends are slow to build, loaded and built side by side before any of them is measured.
+
+Why, and what may not happen meanwhile: docs/decisions/one-process-per-group.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from harness.backends import BACKENDS, family
+from harness.config import BenchConfig
+from harness.interrupt import Interrupt
+from harness.launch import WorkerDied, WorkerProcess
+from harness.plan import Group
+from harness.schema import AGAIN, Job
+
+Ready = tuple[WorkerProcess, dict[str, Any]]  # a worker and its answer to "load"
+
+
+def is_slow_to_build(job: Job) -> bool:
+    """Whether the job's backend says so of its variant (harness/backends/__init__.py)."""
+    return job.variant.removesuffix(AGAIN) in BACKENDS[family(job.backend)].slow_to_build
+
+
+@dataclass
+class SideBuilds:
+    """What waits to be measured, by the first job of its group.
+
+    `start` starts a worker for a job; `make_command` makes the message that lets it load the job's model. A value is
+    the death of a worker that was loading, or None where building failed: such a group is measured as without builds.
+    """
+
+    config: BenchConfig
+    interrupt: Interrupt
+    start: Callable[[Job], WorkerProcess]
+    make_command: Callable[[Job], dict[str, Any]]
+    waiting: dict[Job, Ready | WorkerDied | None] = field(default_factory=dict)
+
+    def find_due(self, groups: Iterable[Group]) -> list[Group]:
+        """The first of `groups` and the next ones that are slow to build, `parallel_builds` at most.
+
+        None where the first is not slow to build or has had its turn, and where it would be alone.
+        """
+        groups = iter(groups)
+        first = next(groups)
+        if first.first in self.waiting or not is_slow_to_build(first.first):
+            return []
+        later = (group for group in groups if is_slow_to_build(group.first))
+        due = [first, *islice(later, self.config.parallel_builds - 1)]
+        return due if len(due) > 1 else []
+
+    def build(self, groups: list[Group]) -> None:
+        """Load and build all groups, each in a worker of its own; returns once none of them works any more."""
+        started: dict[Group, WorkerProcess] = {}
+        try:
+            for group in groups:  # in this thread: workers die with the thread that started them
+                try:
+                    started[group] = self.start(group.first)
+                    self.interrupt.watch(started[group])
+                except WorkerDied as death:
+                    self.waiting[group.first] = death
+            with ThreadPoolExecutor(len(groups)) as pool:
+                found = pool.map(self._load_and_build, started, started.values())
+                self.waiting |= zip((group.first for group in started), found, strict=True)
+        finally:
+            self.interrupt.building.clear()
+        for group in started:
+            ready = self.waiting[group.first]
+            if isinstance(ready, tuple):
+                ready[1]["parallel_builds"] = len(started)
+
+    def _load_and_build(self, group: Group, worker: WorkerProcess) -> Ready | WorkerDied | None:
+        try:
+            loaded = worker.ask(self.make_command(group.first), self.config.job_timeout_s)
+        except WorkerDied as death:
+            return death
+        if loaded["event"] == "failed":
+            return worker, loaded
+        command = {"do": "build", "batch_sizes": [job.batch_size for job in group.jobs]}
+        try:
+            built = worker.ask(command, self.config.job_timeout_s)
+        except WorkerDied:
+            return None
+        if built["event"] == "failed":
+            worker.stop()
+            return None
+        return worker, loaded
+
+    def has_died(self, job: Job) -> bool:
+        """Whether the worker for the group of this first job died loading."""
+        return isinstance(self.waiting.get(job), WorkerDied)
+
+    def take(self, job: Job) -> Ready | None:
+        """The worker that waits for the group of this first job; None where there is none, or no longer.
+
+        Raises WorkerDied where it died loading.
+        """
+        ready = self.waiting.pop(job, None)
+        if isinstance(ready, WorkerDied):
+            raise ready
+        if ready is not None and ready[0].process.poll() is not None:  # it died waiting
+            ready[0].stop()
+            return None
+        return ready
+
+    def list_pids(self) -> list[int]:
+        """Process ids of the workers that wait with a model loaded."""
+        ready = (each for each in self.waiting.values() if isinstance(each, tuple))
+        return [worker.process.pid for worker, loaded in ready if loaded["event"] == "loaded"]
+
+    def stop(self) -> None:
+        """End the workers that still wait."""
+        for ready in self.waiting.values():
+            if isinstance(ready, tuple):
+                ready[0].stop()
+        self.waiting.clear()
