@@ -27,6 +27,8 @@ def start(arguments, cwd):
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)], cwd=cwd, env=environment, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # a background job of a shell ignores SIGINT
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - nothing else runs here
     )  # fmt: skip
 
 
