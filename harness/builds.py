@@ -45,6 +45,8 @@ class SideBuilds:
 
         None where the first is not slow to build or has had its turn, and where it would be alone.
         """
+        if self.config.parallel_builds == 1:
+            return []
         groups = iter(groups)
         first = next(groups)
         if first.first in self.waiting or not is_slow_to_build(first.first):
