@@ -23,6 +23,23 @@ WARM_UPS, REPETITIONS = 5, 30
 TUNED = {"prefer_nhwc": "1", "enable_cuda_graph": "1", "cudnn_conv_algo_search": "EXHAUSTIVE"}
 
 
+def time_yardstick(run: Run) -> float:
+    """Median ms after a warm-up."""
+    for _ in range(WARM_UPS):
+        run()
+    return time_ms(run, REPETITIONS)
+
+
+def write_table(output: Path, found: dict[str, dict[int, float]], machine: dict[str, str]) -> None:
+    """`found`: contender -> batch size -> ms; all contenders have the same batch sizes. The numbers go beside it."""
+    sizes = list(next(iter(found.values())))
+    heads = " | ".join(f"batch {size}, ms" for size in sizes)
+    lines = [f"| contender | {heads} |", f"|---|{'---:|' * len(sizes)}"]
+    lines += [f"| {name} | {' | '.join(f'{ms:.4f}' for ms in times.values())} |" for name, times in found.items()]
+    output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    output.with_suffix(".json").write_text(json.dumps({**machine, "ms": found}, indent=1) + "\n", encoding="utf-8")
+
+
 def in_graph(run: Run) -> Run:
     """The same in a CUDA graph."""
     side = torch.cuda.Stream()
@@ -153,8 +170,6 @@ def main() -> None:
     torch.backends.cudnn.benchmark = True
     weights = args.weights_dir / f"best_resnet18_{args.image_size}.pth"
     ways = list_ways(weights, args.weights_dir / "onnx" / f"resnet18_{args.image_size}")
-    heads = " | ".join(f"batch {size}, ms" for size in args.batch_sizes)
-    lines = [f"| contender | {heads} |", f"|---|{'---:|' * len(args.batch_sizes)}"]
     found: dict[str, dict[int, float]] = {}
     stream = torch.cuda.Stream()  # not the default one, whose handle, 0, ONNX Runtime reads as none given
     with torch.inference_mode(), torch.cuda.stream(stream):
@@ -163,16 +178,11 @@ def main() -> None:
             for size in args.batch_sizes:
                 images = torch.randn(size, 3, args.image_size, args.image_size, device="cuda")
                 run = make(images)
-                for _ in range(WARM_UPS):
-                    run()
-                found[name][size] = time_ms(run, REPETITIONS)
+                found[name][size] = time_yardstick(run)
                 del run
                 torch.cuda.empty_cache()
-            lines.append(f"| {name} | {' | '.join(f'{ms:.4f}' for ms in found[name].values())} |")
-            print(lines[-1], flush=True)
-    machine = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__}
-    args.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    args.output.with_suffix(".json").write_text(json.dumps({**machine, "ms": found}, indent=1) + "\n", encoding="utf-8")
+            print(name, found[name], flush=True)
+    write_table(args.output, found, {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__})
 
 
 if __name__ == "__main__":

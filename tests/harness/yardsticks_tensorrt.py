@@ -11,33 +11,21 @@ PyTorch: the median of 30 back to back after a warm-up. That is over before a ca
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import tensorrt
 import torch
 import torch_tensorrt
-import torchvision
-from event_loop import time_ms
+from yardsticks_gpu import Run, in_graph, make_network, time_yardstick, write_table
 
-Run = Callable[[], object]
-WARM_UPS, REPETITIONS = 5, 30
 PROFILES = [(1, 1, 1), (1, 256, 1024)]
 SHAPE = (3, 224, 224)
 
 
-def make_network(weights: Path) -> torch.nn.Module:
-    """ResNet-18 of torchvision with the weights, in eval mode on the CPU."""
-    state = torch.load(weights, map_location="cpu", weights_only=True)
-    network = torchvision.models.resnet18(num_classes=len(state["fc.bias"])).eval()
-    network.load_state_dict(state)
-    return network
-
-
 def compile_torchscript(weights: Path) -> Callable[[torch.Tensor], Run]:
     """Torch-TensorRT's TorchScript path in fp16: one engine for batches 1 to 1024."""
-    network = make_network(weights).half().cuda()
+    network = make_network(weights).half()
     traced = torch.jit.trace(network, torch.zeros(8, *SHAPE, dtype=torch.half, device="cuda"))
     smallest, best, largest = ((batch, *SHAPE) for batch in PROFILES[1])
     source = torch_tensorrt.Input(min_shape=smallest, opt_shape=best, max_shape=largest, dtype=torch.half)
@@ -68,22 +56,16 @@ def build_engine(onnx: Path, flags: list[str], level: int) -> Callable[[torch.Te
     classes = engine.get_tensor_shape(sink.name)[1]
 
     def bind(images: torch.Tensor) -> Run:
-        stream = torch.cuda.Stream()
+        stream = torch.cuda.current_stream()
         context.set_optimization_profile_async(0 if len(images) == 1 else 1, stream.cuda_stream)
         stream.synchronize()
         logits = torch.empty(len(images), classes, dtype=torch.half, device="cuda")
         context.set_input_shape(source.name, tuple(images.shape))
         context.set_tensor_address(source.name, images.data_ptr())
         context.set_tensor_address(sink.name, logits.data_ptr())
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                context.execute_async_v3(stream.cuda_stream)
-        stream.synchronize()
-        with torch.cuda.graph(graph, stream=stream):
-            context.execute_async_v3(stream.cuda_stream)
+        replay = in_graph(lambda: context.execute_async_v3(torch.cuda.current_stream().cuda_stream))
         keep = (engine, context, images, logits)  # the graph knows their addresses only
-        return lambda: (keep, graph.replay())
+        return lambda: (keep, replay())
 
     return bind
 
@@ -102,22 +84,16 @@ def main() -> None:
         "torch_trt/torchscript/fp16": lambda: compile_torchscript(args.weights),
         "tensorrt_engine/graph/fp16": lambda: build_engine(args.fp16, ["FP16"], 3),
     }
-    heads = " | ".join(f"batch {size}, ms" for size in args.batch_sizes)
-    lines = [f"| contender | {heads} |", f"|---|{'---:|' * len(args.batch_sizes)}"]
     found: dict[str, dict[int, float]] = {}
     for name, build in ways.items():
         bind, found[name] = build(), {}
         with torch.inference_mode():
             for size in args.batch_sizes:
                 run = bind(torch.randn(size, *SHAPE, dtype=torch.half, device="cuda"))
-                for _ in range(WARM_UPS):
-                    run()
-                found[name][size] = time_ms(run, REPETITIONS)
-        lines.append(f"| {name} | {' | '.join(f'{ms:.4f}' for ms in found[name].values())} |")
-        print(lines[-1], flush=True)
-    about = {"gpu": torch.cuda.get_device_name(), "tensorrt": tensorrt.__version__, "torch": torch.__version__}
-    args.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    args.output.with_suffix(".json").write_text(json.dumps({**about, "ms": found}, indent=1) + "\n", encoding="utf-8")
+                found[name][size] = time_yardstick(run)
+        print(name, found[name], flush=True)
+    machine = {"gpu": torch.cuda.get_device_name(), "tensorrt": tensorrt.__version__, "torch": torch.__version__}
+    write_table(args.output, found, machine)
 
 
 if __name__ == "__main__":
