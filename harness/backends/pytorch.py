@@ -96,9 +96,7 @@ class PyTorchBackend(Backend):
             return
         side = self.spec.image_size
         for batch_size in self.compiled.list_missing(batch_sizes):
-            images = self._place(
-                torch.zeros(batch_size, 3, side, side)
-            )  # no inference tensor: those of `bind` are none
+            images = self._place(torch.zeros(batch_size, 3, side, side))  # as in `bind`, outside inference mode
             with torch.inference_mode():
                 self.compiled.build(images)
 
