@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import operator
 import tempfile
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch.fx.experimental.optimization import fuse
 
 OLD, NEW = (2, 2), (2, 10)
 DEVICE = "cuda"
+SUMS = (operator.add, operator.iadd, torch.add)
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16}
 
 
@@ -74,8 +76,7 @@ def build(
     arguments = compile_arguments(version, frontend, precision, optimization_level)
     network = torchvision.models.get_model(arch, weights=None, num_classes=num_classes, **arch_arguments)
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-    # folded as in the ONNX files: of BatchNorm layers TensorRT 8.6 made ResNet-18 4% slower (H100, batch 256, fp16)
-    network = fuse(pool_by_mean(network.eval())).to(DEVICE, DTYPES[precision])
+    network = shortcuts_first(fuse(pool_by_mean(network.eval()))).to(DEVICE, DTYPES[precision])
     shapes = [(batch, 3, image_size, image_size) for batch in profiles[0]]
     limits = dict(zip(("min_shape", "opt_shape", "max_shape"), shapes, strict=True))
     source = torch_trt.Input(**limits, dtype=DTYPES[precision], name="x")  # as torchvision's forward calls it
@@ -104,6 +105,25 @@ def pool_by_mean(network: torch.nn.Module) -> torch.nn.Module:
     pooling = getattr(network, "avgpool", None)
     if isinstance(pooling, torch.nn.AdaptiveAvgPool2d) and pooling.output_size in (1, (1, 1)):
         network.avgpool = Mean()
+    return network
+
+
+def shortcuts_first(network: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """The same answers from a graph in which a shortcut is computed, and summed, before the residual branch.
+
+    TensorRT 8.6 joins a residual sum with one of the two convolutions that feed it: which one follows from their order,
+    and a shortcut of 1 x 1 takes the sum for less than the 3 x 3 of the branch (4% of ResNet-18 in fp16 on an H100).
+    """
+    for node in network.graph.nodes:
+        if node.target not in SUMS or not all(isinstance(each, torch.fx.Node) for each in node.args):
+            continue
+        branch, shortcut = node.args
+        node.target, node.args = operator.add, (shortcut, branch)
+        source = shortcut.all_input_nodes[0] if len(shortcut.all_input_nodes) == 1 else shortcut
+        if shortcut.op == "call_module" and source.next is not shortcut:
+            source.append(shortcut)
+    network.graph.lint()
+    network.recompile()
     return network
 
 

@@ -14,7 +14,7 @@ import torch
 import torchvision
 
 from export import torch_trt_builder
-from export.torch_trt_builder import build, compile_arguments, pool_by_mean, read_version
+from export.torch_trt_builder import build, compile_arguments, pool_by_mean, read_version, shortcuts_first
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")  # torch.jit is deprecated
 SIGNATURES = json.loads((Path(__file__).parents[1] / "fixtures" / "torch_tensorrt_signatures.json").read_text())
@@ -131,6 +131,28 @@ def test_the_network_is_compiled_without_a_reshape_of_the_batch(arch):
     program = torch.export.export(pooled, (images,), dynamic_shapes=dynamic).run_decompositions()
     targets = [str(node.target) for node in program.graph.nodes]
     assert not [target for target in targets if any(word in target for word in ("view", "reshape", "flatten"))]
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50", "mobilenet_v3_small"])
+def test_shortcuts_come_first_and_the_answers_stay(arch):
+    """Each shortcut of 1 x 1 runs right after what it reads, and is the first operand of its sum."""
+    network = torchvision.models.get_model(arch, weights=None, num_classes=10).eval()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    expected = network(images)
+    ordered = shortcuts_first(torch.fx.symbolic_trace(pool_by_mean(network)))
+    torch.testing.assert_close(ordered(images), expected)
+    sums = [node for node in ordered.graph.nodes if node.target in torch_trt_builder.SUMS]
+    assert sums
+    shortcuts = [str(node.args[0].target) for node in sums if "downsample" in str(node.args[0].target)]
+    assert len(shortcuts) == {"resnet18": 3, "resnet50": 4}.get(arch, 0)
+    assert not [node for node in sums if "downsample" in str(node.args[1].target)]
+
+
+def test_a_shortcut_that_is_a_convolution_alone_is_moved_before_the_branch():
+    """As `fuse` leaves it, without its BatchNorm."""
+    network = torch_trt_builder.fuse(torchvision.models.resnet18(weights=None).eval())
+    targets = [str(node.target) for node in shortcuts_first(network).graph.nodes]
+    assert targets.index("layer2.0.downsample.0") == targets.index("layer2.0.conv1") - 1
 
 
 def test_another_pooling_is_left_alone():
