@@ -16,6 +16,8 @@ from analysis.hardware import Hardware
 from analysis.names import contender_label
 from harness.schema import BASELINE
 
+RATES = ("gpu_utilization_percent", "memory_utilization_percent")
+LOOK_BACK_S = 1 / 6  # NVML's rates are of the past 1/6 s at least: nvmlUtilization_t in NVIDIA's API reference
 
 def summarise(
     cells: Mapping[Key, Cell], val_accuracy: Mapping[int, float | None], hardware: Hardware | None = None
@@ -130,12 +132,15 @@ def _largest(values: Any) -> float | None:
 def _telemetry(cell: Cell) -> dict[str, float | str]:
     """Mean over rounds of each numeric telemetry value, under `telemetry_<name>` where a column has that name.
 
+    NVML's rates are left out where they were read over less than NVML looks back: they are of what came before.
     Anything else that is not empty (throttle reasons, other processes) is kept as text, of the last round that has it.
     """
     found: dict[str, list[float]] = {}
     texts: dict[str, str] = {}
     for row in cell.rows:
         for name, value in row.telemetry.items():
+            if name in RATES and row.telemetry.get("load_window_s", LOOK_BACK_S) < LOOK_BACK_S:
+                continue
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 found.setdefault(_column(name), []).append(float(value))
             elif value not in (None, "", [], {}):

@@ -60,7 +60,7 @@ def load_bars(table: pd.DataFrame, language: Language, caption: str) -> Figure |
     """NVML, SM, tensor and memory activity, MFU and roofline side by side, each contender at its best batch."""
     if "gpu_utilization_percent" not in table:
         return None
-    best = _best(table, ("gpu_utilization_percent",))
+    best = _best(table, ())
     if best.empty:
         return None
     words, names = FIGURE_WORDS[language.code], HARDWARE_WORDS[language.code]

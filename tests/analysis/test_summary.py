@@ -87,6 +87,14 @@ def test_every_column_has_a_meaning_and_telemetry_follows(study: Study) -> None:
     assert extra == ["parent_cpu_percent", "worker_cpu_percent"]
 
 
+@pytest.mark.parametrize(("window_s", "known"), [(0.1, False), (0.2, True)])
+def test_rates_read_over_less_than_nvml_looks_back_are_left_out(window_s: float, known: bool) -> None:
+    telemetry = {"gpu_utilization_percent": 24.0, "power_w": 600.0, "load_window_s": window_s}
+    line = table_of([replace(exact(EAGER, 1, [10.0] * 10), telemetry=telemetry)]).iloc[0]
+    assert line["power_w"] == 600.0
+    assert ("gpu_utilization_percent" in line) is known
+
+
 def test_the_same_rows_give_the_same_numbers(study: Study) -> None:
     rows = list(reversed(study.run.rows))
     again = judge(replace(study.run, rows=rows))
