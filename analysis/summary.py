@@ -19,6 +19,7 @@ from harness.schema import BASELINE
 RATES = ("gpu_utilization_percent", "memory_utilization_percent")
 LOOK_BACK_S = 1 / 6  # NVML's rates are of the past 1/6 s at least: nvmlUtilization_t in NVIDIA's API reference
 
+
 def summarise(
     cells: Mapping[Key, Cell], val_accuracy: Mapping[int, float | None], hardware: Hardware | None = None
 ) -> pd.DataFrame:
