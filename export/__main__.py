@@ -52,7 +52,7 @@ class Options:
         engine_precisions: Precisions to build engine and torch_trt in (torch_trt offers no int8).
         engine_profiles: Batch sizes that an engine is tuned for, each smallest-best-largest (one dynamic range) or one
             number (static): '[1,256,1-256-1024]'. An engine holds them all, and a batch takes the narrowest that
-            fits; torch_trt takes the first.
+            fits; a module of torch_trt is compiled for each (an exported program holds the first alone).
         engine_optimization_level: TensorRT's builder level, 0 (fast build) to 5. Default: 2 for int8, 3 for the rest.
         engine_stem: How an engine's first convolution is written: plain, padded or folded; with the same answers, and
             `python -m export.engine_search` tells which is fastest.

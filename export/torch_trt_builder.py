@@ -12,6 +12,7 @@ import importlib
 import operator
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,10 @@ def build(
     profiles: list[list[int]],
     optimization_level: int,
 ) -> dict[str, Any]:
-    """Compile and save into `out`; answers with manifest fields. `profiles`: the first, [smallest, best, largest]."""
+    """Compile for each of `profiles`, [smallest, best, largest], save into `out`; answers with manifest fields.
+
+    Several are for what is saved as TorchScript alone.
+    """
     torchvision = importlib.import_module("torchvision")
     torch_trt = importlib.import_module("torch_tensorrt")
     version = read_version(torch_trt.__version__)
@@ -77,16 +81,54 @@ def build(
     network = torchvision.models.get_model(arch, weights=None, num_classes=num_classes, **arch_arguments)
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     network = shortcuts_first(fuse(pool_by_mean(network.eval()))).to(DEVICE, DTYPES[precision])
-    shapes = [(batch, 3, image_size, image_size) for batch in profiles[0]]
-    limits = dict(zip(("min_shape", "opt_shape", "max_shape"), shapes, strict=True))
-    source = torch_trt.Input(**limits, dtype=DTYPES[precision], name="x")  # as torchvision's forward calls it
-    start = time.perf_counter()
-    with torch.no_grad(), detailed_layers(torch_trt, version):
-        if arguments["ir"] == "ts":
-            network = torch.jit.trace(network, torch.zeros(shapes[1], dtype=DTYPES[precision], device=DEVICE))
-        module = torch_trt.compile(network, inputs=[source], **arguments)
-    build_s = time.perf_counter() - start
-    return {"build_s": round(build_s, 2), "form": save(torch_trt, module, source, Path(out))}
+    parts, seconds = [], 0.0
+    for limits in profiles:
+        source = make_input(torch_trt, limits, image_size, DTYPES[precision])
+        start = time.perf_counter()
+        with torch.no_grad(), detailed_layers(torch_trt, version):
+            module: Any = network
+            if arguments["ir"] == "ts":
+                images = torch.zeros(limits[1], 3, image_size, image_size, dtype=DTYPES[precision], device=DEVICE)
+                module = torch.jit.trace(network, images)
+            parts.append(torch_trt.compile(module, inputs=[source], **arguments))
+        seconds += time.perf_counter() - start
+    module = parts[0] if len(parts) == 1 else choose_by_batch(parts, profiles)
+    return {"build_s": round(seconds, 2), "form": save(torch_trt, module, source, Path(out))}
+
+
+def make_input(torch_trt: Any, limits: Sequence[int], image_size: int, dtype: torch.dtype) -> Any:
+    """Images of a range of batch sizes, [smallest, best, largest], or of one."""
+    shapes = [(batch, 3, image_size, image_size) for batch in limits]
+    named = dict(zip(("min_shape", "opt_shape", "max_shape"), shapes, strict=True))
+    if len(set(limits)) == 1:
+        named = {"shape": shapes[0]}
+    return torch_trt.Input(**named, dtype=dtype, name="x")  # as torchvision's forward calls it
+
+
+class ByBatch(torch.nn.Module):
+    """Hands images to the first part whose range of batch sizes holds them, or to the last."""
+
+    def __init__(self, parts: Sequence[torch.jit.ScriptModule], ranges: Sequence[Sequence[int]]) -> None:
+        super().__init__()
+        self.parts = torch.nn.ModuleList(parts)
+        self.smallest = [limits[0] for limits in ranges]
+        self.largest = [limits[-1] for limits in ranges]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits of the images."""
+        batch = x.size(0)
+        for number, part in enumerate(self.parts):
+            if batch >= self.smallest[number] and batch <= self.largest[number]:
+                return part(x)
+        return self.parts[-1](x)
+
+
+def choose_by_batch(
+    parts: Sequence[torch.jit.ScriptModule], profiles: Sequence[Sequence[int]]
+) -> torch.jit.ScriptModule:
+    """One module of several, each compiled for a range of batch sizes: a batch takes the narrowest that holds it."""
+    narrowest = sorted(zip(profiles, parts, strict=True), key=lambda each: each[0][-1] - each[0][0])
+    return torch.jit.script(ByBatch([part for _, part in narrowest], [limits for limits, _ in narrowest]))
 
 
 class Mean(torch.nn.Module):
@@ -108,8 +150,8 @@ def pool_by_mean(network: torch.nn.Module) -> torch.nn.Module:
     return network
 
 
-def shortcuts_first(network: torch.fx.GraphModule) -> torch.fx.GraphModule:
-    """The same answers from a graph in which a shortcut is computed, and summed, before the residual branch.
+def shortcuts_first(network: Any) -> Any:
+    """The same answers from a graph (torch.fx) in which a shortcut is computed, and summed, before the residual branch.
 
     TensorRT 8.6 joins a residual sum with one of the two convolutions that feed it: which one follows from their order,
     and a shortcut of 1 x 1 takes the sum for less than the 3 x 3 of the branch (4% of ResNet-18 in fp16 on an H100).

@@ -18,7 +18,7 @@ ALLOWED = {
 # imported by workers, possibly under Python 3.10 with one runtime library and NumPy
 WORKER_MODULES = [
     "worker", "measure", "memory", "reference", "clocks", "schema", "parity", "backends/__init__", "backends/base",
-    "backends/engine_files", "backends/inspector", "backends/torch_trt_graph",
+    "backends/engine_files", "backends/engine_profiles", "backends/inspector", "backends/torch_trt_graph",
     "serving", "batcher", "arrivals", "server_schema",
 ]  # fmt: skip
 # started under the interpreter of the TensorRT environment; torch is there

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -10,21 +10,11 @@ from harness.backends import cuda
 from harness.backends.base import BackendUnavailable, UnsupportedJob
 from harness.backends.built import BuiltBackend
 from harness.backends.engine_files import describe_build
+from harness.backends.engine_profiles import Profile, choose_profile, number_profiles
 from harness.backends.inspector import count_layers, read_layers
 
 DTYPES = {"FLOAT": torch.float32, "HALF": torch.float16, "BF16": torch.bfloat16}  # by the name of TensorRT's
-
-
 PADDED_CHANNELS = 8  # of the layout nhwc8
-
-
-class Profile(NamedTuple):
-    """One range of batch sizes that the engine was tuned for."""
-
-    number: int
-    smallest: int
-    best: int
-    largest: int
 
 
 class TensorRtEngineBackend(BuiltBackend):
@@ -110,13 +100,4 @@ def find_tensors(engine: Any, trt: Any) -> tuple[str, str]:
 def list_profiles(engine: Any, source: str) -> list[Profile]:
     """The engine's optimisation profiles, by the batch sizes of its input."""
     shapes = [engine.get_tensor_profile_shape(source, index) for index in range(engine.num_optimization_profiles)]
-    return [Profile(index, *(int(shape[0]) for shape in limits)) for index, limits in enumerate(shapes)]
-
-
-def choose_profile(profiles: list[Profile], batch_size: int) -> Profile:
-    """The narrowest profile that holds the batch size. Raises UnsupportedJob naming what the engine takes."""
-    fitting = [profile for profile in profiles if profile.smallest <= batch_size <= profile.largest]
-    if not fitting:
-        ranges = ", ".join(f"{profile.smallest}..{profile.largest}" for profile in profiles)
-        raise UnsupportedJob(f"the engine takes batches of {ranges}: export with another --engine_profiles")
-    return min(fitting, key=lambda profile: (profile.largest - profile.smallest, abs(profile.best - batch_size)))
+    return number_profiles([shape[0] for shape in limits] for limits in shapes)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from harness.backends import cuda
-from harness.backends.base import UnsupportedJob
 from harness.backends.built import BuiltBackend
 from harness.backends.engine_files import describe_build
+from harness.backends.engine_profiles import choose_profile, number_profiles
 from harness.backends.inspector import count_layers, read_layers
 from harness.backends.torch_trt_graph import Contents, read_exported_program, read_torchscript
 
@@ -41,9 +41,8 @@ class TorchTrtBackend(BuiltBackend):
 
     def place(self, batch: torch.Tensor) -> torch.Tensor:
         """See BuiltBackend."""
-        smallest, _, largest = self.manifest["profiles"][0]
-        if not smallest <= len(batch) <= largest:
-            raise UnsupportedJob(f"built for batches of {smallest}..{largest}: export with another --engine_profiles")
+        profile = choose_profile(number_profiles(self.manifest["profiles"]), len(batch))
+        self.evidence["profile"] = list(profile[1:])
         return batch.to(cuda.DEVICE, DTYPES[self.spec.precision])
 
     def infer(self, images: torch.Tensor) -> torch.Tensor:

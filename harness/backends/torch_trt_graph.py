@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 EXECUTE = "execute_engine"  # tensorrt::execute_engine, in both forms; also ..._dynamic_engine in newer releases
-PLUMBING = ("prim::", "getitem", "sym_size", "device", "_guards", "_assert")
+CHOICE = ("aten::size", "aten::le", "aten::ge", "aten::__and__")  # among engines, by the batch size
+PLUMBING = ("prim::", "getitem", "sym_size", "device", "_guards", "_assert", *CHOICE)
 
 
 @dataclass(frozen=True)
@@ -24,21 +26,30 @@ class Contents:
 
 
 def read_torchscript(module: Any) -> Contents:
-    """Contents of a TorchScript module: `inlined_graph` shows the calls of all its submodules."""
-    values: dict[str, Any] = {}
-    engines, names = [], []
-    graph = module.inlined_graph
-    values[next(iter(graph.inputs())).debugName()] = module
-    for node in graph.nodes():
+    """Contents of a TorchScript module: `inlined_graph` shows the calls of all its submodules.
+
+    A module that holds several engines, each for a range of batch sizes, calls them in the branches of a condition.
+    """
+    values: dict[str, Any] = {next(iter(module.inlined_graph.inputs())).debugName(): module}
+    engines: list[Any] = []
+    names: list[str] = []
+    for node in _walk(module.inlined_graph):
         if node.kind() != "prim::GetAttr":
             names.append(node.kind())
             continue
         owner = values.get(node.input().debugName())
         found = getattr(owner, node.s("name"), None)
         values[node.output().debugName()] = found
-        if hasattr(found, "get_engine_layer_info"):
+        if hasattr(found, "get_engine_layer_info") and not any(found is engine for engine in engines):
             engines.append(found)
     return count_calls(engines, names)
+
+
+def _walk(block: Any) -> Iterator[Any]:
+    for node in block.nodes():
+        yield node
+        for inner in node.blocks():
+            yield from _walk(inner)
 
 
 def read_exported_program(module: Any) -> Contents:

@@ -14,7 +14,15 @@ import torch
 import torchvision
 
 from export import torch_trt_builder
-from export.torch_trt_builder import build, compile_arguments, pool_by_mean, read_version, shortcuts_first
+from export.to_engine import select_profiles
+from export.torch_trt_builder import (
+    build,
+    choose_by_batch,
+    compile_arguments,
+    pool_by_mean,
+    read_version,
+    shortcuts_first,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")  # torch.jit is deprecated
 SIGNATURES = json.loads((Path(__file__).parents[1] / "fixtures" / "torch_tensorrt_signatures.json").read_text())
@@ -58,12 +66,12 @@ class FakeTorchTrt:
     """Records the calls; a compiled module is the network itself."""
 
     def __init__(self, release):
-        self.__version__, self.named = release, SIGNATURES[release]
+        self.__version__, self.named, self.inputs = release, SIGNATURES[release], []
         self.dynamo = SimpleNamespace(Debugger=self.debugger)
 
     def Input(self, **limits):  # noqa: N802 - the library's name
         assert set(limits) <= set(self.named["Input"])
-        self.limits = limits
+        self.inputs.append(limits)
         return "an input"
 
     def compile(self, module, inputs, **arguments):
@@ -107,8 +115,9 @@ def test_the_module_is_compiled_with_a_dynamic_profile_and_saved(monkeypatch, re
     monkeypatch.setattr(torch_trt_builder, "DEVICE", "cpu")
     fields = build(**request_fields, frontend=frontend)
     assert fields["form"] == form
-    assert [library.limits[name][0] for name in ("min_shape", "opt_shape", "max_shape")] == [1, 4, 8]
-    assert library.limits["name"] == "x"
+    (limits,) = library.inputs
+    assert [limits[name][0] for name in ("min_shape", "opt_shape", "max_shape")] == [1, 4, 8]
+    assert limits["name"] == "x"
     assert isinstance(library.compiled, torch.jit.ScriptModule) is (frontend == "torchscript")
     assert "batch_norm" not in str(getattr(library.compiled, "inlined_graph", library.compiled))
     assert not [name for name, _ in library.compiled.named_modules() if "bn" in name]
@@ -117,6 +126,49 @@ def test_the_module_is_compiled_with_a_dynamic_profile_and_saved(monkeypatch, re
         assert torch.jit.load(request_fields["out"])(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
     else:
         assert Path(request_fields["out"]).read_bytes() == b"an exported program"
+
+
+@pytest.mark.parametrize("frontend", ["dynamo", "torchscript"])
+def test_a_torchscript_file_holds_a_module_for_each_profile(monkeypatch, request_fields, frontend):
+    """Whatever batch comes, the answers are the network's; one batch size alone is compiled for its shape."""
+    library = FakeTorchTrt("2.2.0")
+    monkeypatch.setitem(sys.modules, "torch_tensorrt", library)
+    monkeypatch.setattr(torch_trt_builder, "DEVICE", "cpu")
+    build(**{**request_fields, "profiles": [[1, 4, 8], [1, 1, 1]]}, frontend=frontend)
+    assert [sorted(set(limits) - {"dtype", "name"}) for limits in library.inputs] == [
+        ["max_shape", "min_shape", "opt_shape"], ["shape"],
+    ]  # fmt: skip
+    module = torch.jit.load(request_fields["out"])
+    network = torchvision.models.resnet18(num_classes=10).eval()
+    network.load_state_dict(torch.load(request_fields["weights"], weights_only=True))
+    for batch in (1, 2, 8):
+        images = torch.randn(batch, 3, 32, 32, generator=torch.Generator().manual_seed(batch))
+        torch.testing.assert_close(module(images), network(images))
+
+
+class Named(torch.nn.Module):
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def forward(self, x):
+        return x.sum() * 0 + self.number
+
+
+@pytest.mark.parametrize(("batch", "number"), [(1, 2), (2, 1), (8, 1), (9, 0), (16, 0), (17, 0)])
+def test_a_batch_takes_the_narrowest_profile_that_holds_it(batch, number):
+    """As the harness says in `executed.profile`; one too large goes to the widest, whose engine refuses it."""
+    parts = [torch.jit.script(Named(float(each))) for each in range(3)]
+    module = choose_by_batch(parts, [[1, 4, 16], [2, 4, 8], [1, 1, 1]])
+    assert module(torch.zeros(batch, 1)) == number
+
+
+@pytest.mark.parametrize(
+    ("release", "frontend", "count"), [("2.2.0", "dynamo", 2), ("2.14.0", "torchscript", 2), ("2.14.0", "dynamo", 1)]
+)
+def test_an_exported_program_holds_the_first_profile_alone(release, frontend, count):
+    """It has no conditions on the batch size."""
+    assert len(select_profiles(release, frontend, [[1, 4, 8], [1, 1, 1]])) == count
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v3_small"])

@@ -13,7 +13,8 @@ import torch
 
 from harness.backends import cuda
 from harness.backends.base import BackendUnavailable, Spec, UnsupportedJob
-from harness.backends.tensorrt_engine import Profile, TensorRtEngineBackend, choose_profile
+from harness.backends.engine_profiles import Profile, choose_profile
+from harness.backends.tensorrt_engine import TensorRtEngineBackend
 from harness.parity import find_contradiction
 
 FAKE = Path(__file__).parents[1] / "fakes" / "tensorrt.py"

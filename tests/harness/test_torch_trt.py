@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from export.torch_trt_builder import choose_by_batch
 from harness.backends import cuda
 from harness.backends.base import BackendUnavailable, Spec, UnsupportedJob
 from harness.backends.torch_trt import TorchTrtBackend
@@ -43,8 +44,11 @@ class FakeValue:
 class FakeNode:
     """A node of a TorchScript graph, as far as it is read."""
 
-    def __init__(self, kind, output, owner="", name=""):
-        self._kind, self._output, self._owner, self._name = kind, output, owner, name
+    def __init__(self, kind, output, owner="", name="", blocks=()):
+        self._kind, self._output, self._owner, self._name, self._blocks = kind, output, owner, name, blocks
+
+    def blocks(self):
+        return [SimpleNamespace(nodes=lambda nodes=nodes: nodes) for nodes in self._blocks]
 
     def kind(self):
         return self._kind
@@ -86,6 +90,29 @@ def test_engines_and_what_fell_back_are_counted():
     contents = read_torchscript(module)
     assert contents.engines == [engine]
     assert contents.count() == {"trt_engines": 1, "torch_ops": {"aten::flatten": 1}}
+
+
+def test_engines_in_the_branches_of_a_choice_are_found():
+    """One for each range of batch sizes; choosing between them is no work of PyTorch's."""
+    compiled, engine = make_compiled()
+    branch = compiled.inlined_graph.nodes()
+    outer = [
+        FakeNode("aten::size", "n"),
+        FakeNode("aten::ge", "fits"),
+        FakeNode("prim::If", "y", blocks=[branch, branch]),
+    ]
+    graph = SimpleNamespace(inputs=lambda: [FakeValue("self")], nodes=lambda: outer)
+    contents = read_torchscript(SimpleNamespace(inlined_graph=graph, run_on_acc=compiled.run_on_acc))
+    assert contents.engines == [engine]
+    assert contents.count() == {"trt_engines": 2, "torch_ops": {"aten::flatten": 2}}
+
+
+def test_what_the_export_makes_of_several_is_read(tmp_path):
+    """The real graph of a choice: parts are found through their list, saved and loaded again."""
+    parts = [torch.jit.trace(Outer(), torch.zeros(2, 3, 4)) for _ in range(2)]
+    choose_by_batch(parts, [[1, 4, 8], [1, 1, 1]]).save(tmp_path / "m.pt")
+    contents = read_torchscript(torch.jit.load(tmp_path / "m.pt"))
+    assert contents.count()["torch_ops"] == {"aten::add": 3, "aten::flatten": 3, "aten::relu": 3}
 
 
 def test_a_real_torchscript_module_without_an_engine_is_all_pytorch():
