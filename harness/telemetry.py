@@ -88,12 +88,13 @@ class Telemetry:
             samples = list(self.samples)
             activity = self.gpm.activity(begin_s, end_s)
         inside = [sample for sample in samples if begin_s <= sample.at_s <= end_s]
-        seen = {pid for sample in inside for pid in sample.processes or ()}
+        held = [sample for sample in samples if sample.at_s >= begin_s]  # and after: it may be short
+        seen = {pid for sample in held for pid in sample.processes or ()}
         own = find_family(worker_pid) if seen - {worker_pid} else {worker_pid}
         found = {
             **summarise_state(inside),
             **summarise_processes(
-                inside, self.baseline, own, self.gpu.process_name, [find_family(pid) for pid in waiting]
+                held, self.baseline, own, self.gpu.process_name, [find_family(pid) for pid in waiting]
             ),
             **activity,
             "load_window_s": end_s - begin_s,

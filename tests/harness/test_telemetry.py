@@ -373,6 +373,17 @@ def test_a_watched_interval_has_every_key(install):
     }
 
 
+def test_an_interval_without_a_sample_has_the_memory_read_after_it(install):
+    """Its means are unknown; the worker still holds what it held."""
+    install(nvmlDeviceGetComputeRunningProcesses=[process(7, 1234)])
+    telemetry = Telemetry.open("cuda")
+    begin_s = time.monotonic()
+    found = telemetry.summary(begin_s, begin_s + 1e-6, 7, None)
+    telemetry.stop()
+    assert (found["gpu_process_memory_mb"], found["other_processes"]) == (1234.0, 0)
+    assert "power_w" not in found
+
+
 def test_children_of_the_worker_are_not_others(install):
     """A library may start a process of its own on the GPU."""
     install(nvmlDeviceGetComputeRunningProcesses=[process(os.getpid(), 1), process(os.getppid(), 1)])
