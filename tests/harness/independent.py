@@ -3,7 +3,8 @@
     python tests/harness/independent.py --weights_dir weights --output table.md
 
 Every tool runs in a fresh process on the same weights, image size, batch and threads, with the allocator settings of
-the harness (docs/decisions/allocator.md); one loop runs without them too. The tools take turns, so that a machine that
+the harness (docs/decisions/allocator.md); one loop runs without them too. The loops run on the images of the harness,
+as noise takes longer; benchmark_app and timm's script make their own. The tools take turns, so that a machine that
 becomes slower or faster does so for all; each one's number is the median over its turns. `--timm_benchmark` names a
 copy of benchmark.py of https://github.com/huggingface/pytorch-image-models (needs timm), which is no package.
 """
@@ -30,8 +31,10 @@ from harness.schema import read_rows  # noqa: E402 - found through the line abov
 PREAMBLE = """
 import json, sys, time
 import numpy as np
-path, threads, batch, size, seconds = sys.argv[1], *map(int, sys.argv[2:])
-images = np.random.default_rng(0).standard_normal((batch, 3, size, size)).astype(np.float32)
+path, reference, threads, batch, seconds = *sys.argv[1:3], *map(int, sys.argv[3:])
+known = np.load(reference)
+pixels = known["images"][:batch].astype(np.float32) / 255
+images = np.ascontiguousarray((pixels - known["mean"][:, None, None]) / known["std"][:, None, None])
 def report(step):
     for _ in range(5): step()
     times, end = [], time.perf_counter() + seconds
@@ -119,8 +122,10 @@ def time_with_harness(backend: str, bench: Bench) -> float:
 
 def time_with_loop(backend: str, bench: Bench, *, keep_memory: bool = True) -> float:
     """Median of a loop of perf_counter around one call."""
-    numbers = [bench.threads, bench.batch_size, bench.image_size, bench.seconds]
-    command = [sys.executable, "-c", PREAMBLE + LOOPS[backend], bench.model_path(backend).resolve(), *numbers]
+    reference = bench.weights_dir / "reference" / f"resnet18_{bench.image_size}.npz"
+    paths = [bench.model_path(backend).resolve(), reference.resolve()]
+    numbers = [bench.threads, bench.batch_size, bench.seconds]
+    command = [sys.executable, "-c", PREAMBLE + LOOPS[backend], *paths, *numbers]
     return float(run(command, bench.threads, keep_memory=keep_memory))
 
 
