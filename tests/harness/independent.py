@@ -4,9 +4,9 @@
 
 Every tool runs in a fresh process on the same weights, image size, batch and threads, with the allocator settings of
 the harness (docs/decisions/allocator.md); one loop runs without them too. The loops run on the images of the harness,
-as noise takes longer; benchmark_app and timm's script make their own. The tools take turns, so that a machine that
-becomes slower or faster does so for all; each one's number is the median over its turns. `--timm_benchmark` names a
-copy of benchmark.py of https://github.com/huggingface/pytorch-image-models (needs timm), which is no package.
+as noise takes longer; benchmark_app makes its own. The tools take turns, so that a machine that becomes slower or
+faster does so for all; each one's number is the median over its turns. `--timm_benchmark` names a copy of benchmark.py
+of https://github.com/huggingface/pytorch-image-models (needs timm), which is no package.
 """
 
 from __future__ import annotations
@@ -43,6 +43,16 @@ def report(step):
         step()
         times.append(1000 * (time.perf_counter() - start))
     print(json.dumps(sorted(times)[len(times) // 2]))
+"""
+TIMM_ON_IMAGES = """
+import runpy, sys
+import numpy as np, torch
+known = np.load(sys.argv[1])
+mean, std = (torch.from_numpy(known[name])[:, None, None] for name in ("mean", "std"))
+images = (torch.from_numpy(known["images"]) / 255 - mean) / std
+torch.randn = lambda shape, **_: images[: shape[0]].contiguous()
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 LOOPS = {
     "pytorch": """
@@ -85,6 +95,11 @@ class Bench:
     threads: int
     seconds: int
 
+    @property
+    def reference(self) -> Path:
+        """The images that the harness runs on."""
+        return self.weights_dir / "reference" / f"resnet18_{self.image_size}.npz"
+
     def model_path(self, backend: str) -> Path:
         """The file a backend runs."""
         if backend == "pytorch":
@@ -122,8 +137,7 @@ def time_with_harness(backend: str, bench: Bench) -> float:
 
 def time_with_loop(backend: str, bench: Bench, *, keep_memory: bool = True) -> float:
     """Median of a loop of perf_counter around one call."""
-    reference = bench.weights_dir / "reference" / f"resnet18_{bench.image_size}.npz"
-    paths = [bench.model_path(backend).resolve(), reference.resolve()]
+    paths = [bench.model_path(backend).resolve(), bench.reference.resolve()]
     numbers = [bench.threads, bench.batch_size, bench.seconds]
     command = [sys.executable, "-c", PREAMBLE + LOOPS[backend], *paths, *numbers]
     return float(run(command, bench.threads, keep_memory=keep_memory))
@@ -142,10 +156,12 @@ def time_with_benchmark_app(bench: Bench) -> float:
     return float(found.group(1))
 
 
-def time_with_timm(script: Path, bench: Bench) -> float:
-    """Mean step time of timm's benchmark script, on timm's own resnet18."""
+def time_with_timm(script: Path, bench: Bench, *, noise: bool) -> float:
+    """Mean step time of timm's benchmark script, on timm's own resnet18; its images are noise, or the harness's."""
+    program = [script] if noise else ["-c", TIMM_ON_IMAGES, bench.reference.resolve(), script]
     command = [
-        sys.executable, script, "--model", "resnet18", "--batch-size", bench.batch_size, "--img-size", bench.image_size,
+        sys.executable, *program, "--model", "resnet18", "--batch-size", bench.batch_size,
+        "--img-size", bench.image_size,
         "--num-classes", 10, "--device", "cpu",
     ]  # fmt: skip
     found = re.search(r'"step_time":\s*([\d.]+)', run(command, bench.threads))
@@ -168,7 +184,8 @@ def list_tools(backend: str, bench: Bench, timm: Path | None) -> dict[str, Calla
     if backend == "pytorch":
         tools[f"{LOOP}, allocator's defaults"] = lambda: time_with_loop(backend, bench, keep_memory=False)
     if backend == "pytorch" and timm:
-        tools["timm benchmark.py, mean step time"] = lambda: time_with_timm(timm, bench)
+        tools["timm benchmark.py, mean step time"] = lambda: time_with_timm(timm, bench, noise=False)
+        tools["timm benchmark.py, mean step time, on noise"] = lambda: time_with_timm(timm, bench, noise=True)
     return tools
 
 
@@ -188,6 +205,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="Markdown file; the raw times go beside it as JSON.")
     parser.add_argument("--timm_benchmark", type=Path)
     parser.add_argument("--image_size", type=int, default=224)
+    parser.add_argument("--backends", nargs="+", choices=LOOPS, default=list(LOOPS))
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=int, default=4, help="Sampling time of each tool and turn.")
@@ -195,7 +213,7 @@ def main() -> None:
     args = parser.parse_args()
     lines = ["| backend | batch | tool | ms | over the harness | turns, ms |", "|---|---:|---|---:|---:|---|"]
     record = []
-    for backend in LOOPS:
+    for backend in args.backends:
         for batch in args.batch_sizes:
             bench = Bench(args.weights_dir, args.image_size, batch, args.threads, args.seconds)
             times = compare(list_tools(backend, bench, args.timm_benchmark), args.turns)
