@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from export.artifacts import Artifact
@@ -18,7 +19,7 @@ from export.files import CheckFailedError, replacing, sha256_of
 from export.pipeline import Fields, WeightsExport
 from export.stem import Stem, rewrite_stem
 from export.to_opset17 import write_opset17
-from export.torch_trt_builder import OLD, read_version
+from export.torch_trt_builder import read_version, select_profiles
 
 STRONGLY_TYPED_SINCE = 10  # TensorRT versions from which precision comes from the ONNX file
 FRONTENDS = ("dynamo", "torchscript")
@@ -74,8 +75,9 @@ def export_torch_trt(export: WeightsExport, builder: Builder, settings: EngineSe
         raise CheckFailedError(f"--to torch_trt: torch_tensorrt cannot be imported: {about['torch_tensorrt_missing']}")
     source = export.source
     for frontend in FRONTENDS:
-        profiles = select_profiles(about["torch_tensorrt"], frontend, settings.profiles)
-        for precision in (name for name in settings.precisions if name in TORCH_TRT_PRECISIONS):
+        profiles = select_profiles(read_version(about["torch_tensorrt"]), frontend, settings.profiles)
+        held = replace(settings, profiles=profiles)
+        for precision in (name for name in held.precisions if name in TORCH_TRT_PRECISIONS):
             runtime = f"torch_trt_{frontend}"
             kind = f"engines/{name_folder(about)}"
             artifact = Artifact(kind, source.arch, source.image_size, precision, runtime=runtime)
@@ -87,14 +89,10 @@ def export_torch_trt(export: WeightsExport, builder: Builder, settings: EngineSe
                 "image_size": source.image_size,
                 "precision": precision,
                 "frontend": frontend,
-                "profiles": profiles,
-                "optimization_level": settings.level(precision),
+                "profiles": held.profiles,
+                "optimization_level": held.level(precision),
             }
-            made_from = {
-                **identify(about, runtime, settings, precision),
-                "profiles": profiles,
-                "torch_tensorrt": about["torch_tensorrt"],
-            }
+            made_from = {**identify(about, runtime, held, precision), "torch_tensorrt": about["torch_tensorrt"]}
 
             def write(artifact: Artifact = artifact, request: Fields = request) -> Fields:
                 return build(export, builder, artifact, "torch_trt", request)
@@ -105,12 +103,6 @@ def export_torch_trt(export: WeightsExport, builder: Builder, settings: EngineSe
                 if "TS frontend is not available" not in str(error):
                     raise
                 export.say(f"{artifact.path(export.settings.weights_dir)}: {error}")
-
-
-def select_profiles(release: str, frontend: str, profiles: Sequence[list[int]]) -> list[list[int]]:
-    """The profiles that one file of Torch-TensorRT can hold: an exported program has one."""
-    scripted = frontend == "torchscript" or read_version(release) == OLD
-    return list(profiles) if scripted else list(profiles[:1])
 
 
 def build(export: WeightsExport, builder: Builder, artifact: Artifact, what: str, request: Fields) -> Fields:

@@ -57,6 +57,11 @@ def compile_arguments(
     return {"ir": "dynamo", **shared, "optimization_level": optimization_level}
 
 
+def select_profiles(version: tuple[int, int], frontend: str, profiles: list[list[int]]) -> list[list[int]]:
+    """The profiles that one file can hold: all of them as TorchScript, the first in an exported program."""
+    return profiles if frontend == "torchscript" or version == OLD else profiles[:1]
+
+
 def build(
     *,
     weights: str,
@@ -106,21 +111,22 @@ def make_input(torch_trt: Any, limits: Sequence[int], image_size: int, dtype: to
 
 
 class ByBatch(torch.nn.Module):
-    """Hands images to the first part whose range of batch sizes holds them, or to the last."""
+    """Hands images to the first part whose range of batch sizes holds them, or to the last, whatever its range."""
 
     def __init__(self, parts: Sequence[torch.jit.ScriptModule], ranges: Sequence[Sequence[int]]) -> None:
         super().__init__()
-        self.parts = torch.nn.ModuleList(parts)
+        *first, self.last = parts
+        self.first = torch.nn.ModuleList(first)
         self.smallest = [limits[0] for limits in ranges]
         self.largest = [limits[-1] for limits in ranges]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits of the images."""
         batch = x.size(0)
-        for number, part in enumerate(self.parts):
+        for number, part in enumerate(self.first):
             if batch >= self.smallest[number] and batch <= self.largest[number]:
                 return part(x)
-        return self.parts[-1](x)
+        return self.last(x)
 
 
 def choose_by_batch(
@@ -157,13 +163,13 @@ def shortcuts_first(network: Any) -> Any:
     and a shortcut of 1 x 1 takes the sum for less than the 3 x 3 of the branch (4% of ResNet-18 in fp16 on an H100).
     """
     for node in network.graph.nodes:
-        if node.target not in SUMS or not all(isinstance(each, torch.fx.Node) for each in node.args):
+        if node.target not in SUMS or len(node.all_input_nodes) != 2 or node.kwargs:
             continue
         branch, shortcut = node.args
         node.target, node.args = operator.add, (shortcut, branch)
-        source = shortcut.all_input_nodes[0] if len(shortcut.all_input_nodes) == 1 else shortcut
-        if shortcut.op == "call_module" and source.next is not shortcut:
-            source.append(shortcut)
+        sources = shortcut.all_input_nodes
+        if shortcut.op == "call_module" and len(sources) == 1 and sources[0].next is not shortcut:
+            sources[0].append(shortcut)
     network.graph.lint()
     network.recompile()
     return network

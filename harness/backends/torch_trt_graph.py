@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 EXECUTE = "execute_engine"  # tensorrt::execute_engine, in both forms; also ..._dynamic_engine in newer releases
-CHOICE = ("aten::size", "aten::le", "aten::ge", "aten::__and__")  # among engines, by the batch size
-PLUMBING = ("prim::", "getitem", "sym_size", "device", "_guards", "_assert", *CHOICE)
+PLUMBING = ("prim::", "getitem", "sym_size", "device", "_guards", "_assert")
+CHOICE = {"aten::size", "aten::le", "aten::ge", "aten::__and__"}  # among engines, by the batch size
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def read_torchscript(module: Any) -> Contents:
         owner = values.get(node.input().debugName())
         found = getattr(owner, node.s("name"), None)
         values[node.output().debugName()] = found
-        if hasattr(found, "get_engine_layer_info") and not any(found is engine for engine in engines):
+        if hasattr(found, "get_engine_layer_info"):
             engines.append(found)
     return count_calls(engines, names)
 
@@ -70,5 +70,6 @@ def read_exported_program(module: Any) -> Contents:
 def count_calls(engines: list[Any], names: list[str]) -> Contents:
     """Names of operations, sorted into engines, PyTorch's work and what only passes values on."""
     calls = sum(EXECUTE in name or "dynamic_engine" in name for name in names)
-    others = Counter(name for name in names if EXECUTE not in name and not any(sign in name for sign in PLUMBING))
+    signs = (EXECUTE, *PLUMBING)
+    others = Counter(name for name in names if name not in CHOICE and not any(sign in name for sign in signs))
     return Contents(engines, calls, dict(sorted(others.items())))

@@ -14,13 +14,13 @@ import torch
 import torchvision
 
 from export import torch_trt_builder
-from export.to_engine import select_profiles
 from export.torch_trt_builder import (
     build,
     choose_by_batch,
     compile_arguments,
     pool_by_mean,
     read_version,
+    select_profiles,
     shortcuts_first,
 )
 
@@ -168,7 +168,7 @@ def test_a_batch_takes_the_narrowest_profile_that_holds_it(batch, number):
 )
 def test_an_exported_program_holds_the_first_profile_alone(release, frontend, count):
     """It has no conditions on the batch size."""
-    assert len(select_profiles(release, frontend, [[1, 4, 8], [1, 1, 1]])) == count
+    assert len(select_profiles(read_version(release), frontend, [[1, 4, 8], [1, 1, 1]])) == count
 
 
 @pytest.mark.parametrize("arch", ["resnet18", "mobilenet_v3_small"])
@@ -198,6 +198,18 @@ def test_shortcuts_come_first_and_the_answers_stay(arch):
     shortcuts = [str(node.args[0].target) for node in sums if "downsample" in str(node.args[0].target)]
     assert len(shortcuts) == {"resnet18": 3, "resnet50": 4}.get(arch, 0)
     assert not [node for node in sums if "downsample" in str(node.args[1].target)]
+
+
+class Scaled(torch.nn.Module):
+    def forward(self, x):
+        return torch.add(x.relu(), x, alpha=2) + 1
+
+
+def test_a_sum_that_is_more_than_a_sum_is_left_alone():
+    """One operand counts twice, another is a number: neither may be swapped."""
+    ordered = shortcuts_first(torch.fx.symbolic_trace(Scaled()))
+    images = torch.tensor([-1.0, 2.0])
+    assert ordered(images).tolist() == [-1.0, 7.0]
 
 
 def test_a_shortcut_that_is_a_convolution_alone_is_moved_before_the_branch():
