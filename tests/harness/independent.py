@@ -28,13 +28,18 @@ sys.path.insert(0, str(ROOT))
 
 from harness.schema import read_rows  # noqa: E402 - found through the line above
 
-PREAMBLE = """
-import json, sys, time
+IMAGES = """
+import sys
 import numpy as np
+def read_images(reference, batch):
+    known = np.load(reference)
+    pixels = known["images"][:batch].astype(np.float32) / 255
+    return np.ascontiguousarray((pixels - known["mean"][:, None, None]) / known["std"][:, None, None])
+"""
+PREAMBLE = """
+import json, time
 path, reference, threads, batch, seconds = *sys.argv[1:3], *map(int, sys.argv[3:])
-known = np.load(reference)
-pixels = known["images"][:batch].astype(np.float32) / 255
-images = np.ascontiguousarray((pixels - known["mean"][:, None, None]) / known["std"][:, None, None])
+images = read_images(reference, batch)
 def report(step):
     for _ in range(5): step()
     times, end = [], time.perf_counter() + seconds
@@ -45,13 +50,9 @@ def report(step):
     print(json.dumps(sorted(times)[len(times) // 2]))
 """
 TIMM_ON_IMAGES = """
-import runpy, sys
-import numpy as np, torch
-known = np.load(sys.argv[1])
-mean, std = (torch.from_numpy(known[name])[:, None, None] for name in ("mean", "std"))
-images = (torch.from_numpy(known["images"]) / 255 - mean) / std
-torch.randn = lambda shape, **_: images[: shape[0]].contiguous()
-sys.argv = sys.argv[2:]
+import runpy, torch
+_, reference, *sys.argv = sys.argv
+torch.randn = lambda shape, **_: torch.from_numpy(read_images(reference, shape[0]))
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 LOOPS = {
@@ -139,7 +140,7 @@ def time_with_loop(backend: str, bench: Bench, *, keep_memory: bool = True) -> f
     """Median of a loop of perf_counter around one call."""
     paths = [bench.model_path(backend).resolve(), bench.reference.resolve()]
     numbers = [bench.threads, bench.batch_size, bench.seconds]
-    command = [sys.executable, "-c", PREAMBLE + LOOPS[backend], *paths, *numbers]
+    command = [sys.executable, "-c", IMAGES + PREAMBLE + LOOPS[backend], *paths, *numbers]
     return float(run(command, bench.threads, keep_memory=keep_memory))
 
 
@@ -158,7 +159,7 @@ def time_with_benchmark_app(bench: Bench) -> float:
 
 def time_with_timm(script: Path, bench: Bench, *, noise: bool) -> float:
     """Mean step time of timm's benchmark script, on timm's own resnet18; its images are noise, or the harness's."""
-    program = [script] if noise else ["-c", TIMM_ON_IMAGES, bench.reference.resolve(), script]
+    program = [script] if noise else ["-c", IMAGES + TIMM_ON_IMAGES, bench.reference.resolve(), script]
     command = [
         sys.executable, *program, "--model", "resnet18", "--batch-size", bench.batch_size,
         "--img-size", bench.image_size,
