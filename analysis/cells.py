@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from analysis import asymptotic, stats
-from harness.schema import AGAIN, Row
+from harness.schema import AGAIN, WIDE_INTERVAL, Row
 
 RANKED = ("ok", "unstable")
 SEED = 20
@@ -42,8 +42,10 @@ class Cell:
 
     `resampled`: whether errors come from the bootstrap; a run of thousands of rounds gets its limit, see asymptotic.
     `spread` is the run's standard deviation between processes, as a share of the time; see stats.process_spread.
-    `status` is `ok` only when every round was; a cell with usable and failed rounds is `unstable`; a parity failure in
-    any round fails the cell.
+    `status` of one round is its row's. Of several it is `ok` when the interval over all of them is as narrow as the run
+    asked of each (`options.target_percent`), however wide that of a single round was; rows that lack it must be `ok`
+    themselves. A cell with usable and failed rounds, or a disturbed one, is `unstable`; a parity failure in any round
+    fails the cell.
     """
 
     key: Key
@@ -181,7 +183,27 @@ def _cell(key: Key, rows: list[Row], *, spread: float, resampled: bool) -> Cell:
     if status not in RANKED:
         return Cell(key, rows, status, reason)
     rounds = [np.asarray(row.samples["device_ms"], dtype=float) for row in rows if row.status in RANKED]
-    return Cell(key, rows, status, reason, rounds, spread, resampled)
+    cell = Cell(key, rows, status, reason, rounds, spread, resampled)
+    doubt = _doubt(cell)
+    return replace(cell, status="unstable", reason=doubt) if doubt else cell
+
+
+def _doubt(cell: Cell) -> str:
+    """Why several rounds together do not know the time well enough, although each may be sure of its own."""
+    target = _target(cell.rows)
+    if cell.status != "ok" or target is None:
+        return ""
+    low, high = asymptotic.location_interval(cell.error)
+    if (high - low) / 2 <= target / 100 * cell.mean_ms:
+        return ""
+    return f"{WIDE_INTERVAL} ±{target:g}% over {len(cell.rounds)} rounds"
+
+
+def _target(rows: list[Row]) -> float | None:
+    """Wanted half-width of the interval over several usable rounds in %; None for one, and where a row does not say."""
+    usable = [row for row in rows if row.status in RANKED]
+    targets: list[float] = [row.options["target_percent"] for row in usable if "target_percent" in row.options]
+    return max(targets) if len(targets) == len(usable) > 1 else None
 
 
 def _status(rows: list[Row]) -> tuple[str, str]:
@@ -190,7 +212,8 @@ def _status(rows: list[Row]) -> tuple[str, str]:
     if wrong or not usable:
         worst = wrong[0] if wrong else rows[-1]
         return worst.status, worst.reason
-    flawed = [row for row in rows if row.status != "ok"]
+    mendable = _target(rows) is not None
+    flawed = [row for row in rows if row.status != "ok" and not (mendable and row.only_wide)]
     if not flawed:
         return "ok", ""
     if len(rows) == 1:

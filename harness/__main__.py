@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 
 import jsonargparse
+from jsonargparse.typing import PositiveInt
 
 from harness.config import BenchConfig
+from harness.repeat import repeat
 from harness.run import Request, run
 from harness.server_config import ServerConfig
 from harness.server_run import run_server
@@ -60,6 +62,13 @@ def build_parser() -> ArgumentParser:
         "under another name and start anew. Used by `make bench`.",
     )
     parser.add_argument(
+        "--repeat",
+        type=PositiveInt,
+        default=1,
+        help="Measure everything in this many runs, <run_id>-1 and so on, which take turns round by round; `python -m "
+        "analysis spread` then tells how far fresh runs lie apart on this machine. Give it several --rounds.",
+    )
+    parser.add_argument(
         "--profile",
         type=list[str],
         default=[],
@@ -89,22 +98,27 @@ def main() -> int:
     args = parser.parse_args(["--print_config=comments" if a == "--print_config" else a for a in sys.argv[1:]])
     try:
         if args.scenario == "server":
-            refuse(args, "resume", "continue_or_replace", "cluster", "accelerator")
+            unused = ("resume", "continue_or_replace", "cluster", "accelerator")
+            refuse(args, *unused, why="with --scenario server, which is measured anew and on this machine")
+            if args.repeat > 1:
+                raise ValueError("--repeat: not with --scenario server; start it as often as you want")
             settings = pick(ServerConfig, args)
             return run_server(pick(BenchConfig, args), settings, args.run_id, args.weights_dir, args.results_dir)
-        return run(
-            Request(
-                config=pick(BenchConfig, args),
-                run_id=args.resume or args.run_id,
-                resume=args.resume is not None,
-                continue_or_replace=args.continue_or_replace,
-                weights_dir=args.weights_dir,
-                results_dir=args.results_dir,
-                profile=tuple(args.profile),
-                cluster=args.cluster,
-                accelerator=args.accelerator,
-            )
+        request = Request(
+            config=pick(BenchConfig, args),
+            run_id=args.resume or args.run_id,
+            resume=args.resume is not None,
+            continue_or_replace=args.continue_or_replace,
+            weights_dir=args.weights_dir,
+            results_dir=args.results_dir,
+            profile=tuple(args.profile),
+            cluster=args.cluster,
+            accelerator=args.accelerator,
         )
+        if args.repeat == 1:
+            return run(request)
+        refuse(args, "resume", "profile", "cluster", why="with --repeat, whose runs begin together on this machine")
+        return repeat(request, args.repeat)
     except ValueError as error:
         parser.error(str(error))
 
@@ -115,11 +129,11 @@ def pick(kind: type[Settings], args: jsonargparse.Namespace) -> Settings:
     return kind(**{name: value for name, value in args.as_dict().items() if name in names})
 
 
-def refuse(args: jsonargparse.Namespace, *names: str) -> None:
-    """Raises ValueError for a flag that a serving check has no use for."""
+def refuse(args: jsonargparse.Namespace, *names: str, why: str) -> None:
+    """Raises ValueError for a flag that is given, and has no use here."""
     for name in names:
         if args[name]:
-            raise ValueError(f"--{name}: not with --scenario server, which is measured anew and on this machine")
+            raise ValueError(f"--{name}: not {why}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from harness.clocks import Clock
+from harness.schema import WIDE_INTERVAL
 
 TRIM = 0.1  # share dropped at each end before the mean
 MIN_OTHER, MAX_OTHER = 3, 500  # inferences at a boundary other than device_ms
@@ -162,7 +163,7 @@ def sample(clock: Clock, run: Callable[[], None], batch_size: int, rule: StopRul
 
 def _tell_doubt(rule: StopRule, *, hopeless: bool) -> str:
     """The same words for every job that ends so, as reports group jobs by them."""
-    wider = f"95% interval still wider than ±{rule.target_percent:g}%"
+    wider = f"{WIDE_INTERVAL} ±{rule.target_percent:g}%"
     if hopeless:
         return f"{wider}, and by so much that the limit of {rule.max_seconds:g} s would not mend it"
     return f"{wider} at the limit of {rule.max_seconds:g} s or {rule.max_samples} samples"

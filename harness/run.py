@@ -36,7 +36,10 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for. `resume` = go on with run_id under its own config; see the flags' help."""
+    """What the command line asks for. `resume` = go on with run_id under its own config; see the flags' help.
+
+    `last_round`: later rounds of the plan wait for another call.
+    """
 
     config: BenchConfig
     run_id: str | None
@@ -47,6 +50,7 @@ class Request:
     profile: tuple[str, ...] = ()
     cluster: str | None = None
     accelerator: str | None = None
+    last_round: int | None = None
 
 
 def run(request: Request) -> int:
@@ -138,7 +142,8 @@ def measure(
     """Measure what has no row yet; returns the exit status."""
     done = {row.job for row in folder.read_rows()}
     planned = list(plan_groups(config, list(models)))
-    groups = drop_done(iter(planned), done)
+    last = request.last_round or config.rounds
+    groups = drop_done((group for group in planned if group.first.round <= last), done)
     threads = config.threads or machine["cpu"]["usable_cores"]
     left = sum(len(group.jobs) for group in groups)
     print(f"Run {folder.run_id} on {machine['device']}, {threads} threads: {left} jobs to measure, {len(done)} done.")

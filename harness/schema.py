@@ -18,6 +18,7 @@ from typing import Any
 SCHEMA_VERSION = 2
 BASELINE = ("pytorch", "eager", "fp32")  # backend, variant and precision that every speedup is against
 ARCH = "resnet18"  # of the study, and of every row of version 1
+WIDE_INTERVAL = "95% interval still wider than"  # begins the reason of a row that is `unstable` for that alone
 AGAIN = "+again"  # ends the variant of a contender measured a second time as a check of the harness itself
 
 STATUSES = (
@@ -165,6 +166,11 @@ class Row:
             _require(bool(self.samples.get("device_ms")), f"samples.device_ms: empty in a row that is {self.status}")
         for name, other in self.same_as.items():
             _require(name in BOUNDARIES and other in self.samples, f"same_as: {name!r} -> {other!r} names no samples")
+
+    @property
+    def only_wide(self) -> bool:
+        """Whether nothing speaks against this row but the width of its own interval, which other rounds can mend."""
+        return self.status == "unstable" and self.reason.startswith(WIDE_INTERVAL)
 
     def boundary(self, name: str) -> list[float]:
         """Raw samples of a boundary, following `same_as`; empty when it was not measured."""

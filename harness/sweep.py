@@ -191,7 +191,7 @@ class Sweep:
         seen = self.telemetry.summary(load["begin_s"], load["end_s"], pid, load["images"], waiting)
         answer["telemetry"].update(seen)
         disturbance = find_disturbance(seen)
-        if disturbance and answer["status"] == "ok":
+        if disturbance and answer["status"] in ("ok", "unstable"):  # a wide interval may come of it, and says less
             answer.update(status="unstable", reason=disturbance)
 
     def _keep_series(self, job: Job, load: dict[str, Any], begin_s: float) -> None:
@@ -220,7 +220,12 @@ class Sweep:
     def _describe(self, job: Job, started_at: str) -> dict[str, Any]:
         """What is known of a row before, and whatever happens while, it is measured."""
         known = describe_job(job, self.models[job.image_size], self.machine)
-        options = {"threads": self.threads, "l2_flush": self.config.l2_flush, "environment": self.environment}
+        options = {
+            "threads": self.threads,
+            "l2_flush": self.config.l2_flush,
+            "target_percent": self.config.target_percent,
+            "environment": self.environment,
+        }
         if "name" in self.machine:  # one of several
             options["machine"] = self.machine["name"]
         return {"run_id": self.folder.run_id, "started_at": started_at, "options": options, **known}

@@ -1,0 +1,32 @@
+"""The same config in several runs that take turns, round by round: how far do fresh runs lie apart on this machine?
+
+Turns, because a machine's own speed drifts over minutes: one run after the other would compare its states.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timezone
+
+from harness.run import Request, run
+
+
+def repeat(request: Request, runs: int) -> int:
+    """Measure `request` as runs ID-1 to ID-`runs`; returns the exit status of the first that did not end, else 0.
+
+    Every round of every run is measured by new worker processes. Raises ValueError and its kin for bad input, as
+    `run` does.
+    """
+    run_id = request.run_id or datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    names = [f"{run_id}-{number}" for number in range(1, runs + 1)]
+    for round_ in range(1, request.config.rounds + 1):
+        for name in names:
+            begun = request.continue_or_replace or round_ > 1
+            status = run(replace(request, run_id=name, continue_or_replace=begun, last_round=round_))
+            if status:
+                print(
+                    "That continues one run alone; for all in turn, repeat the command with --continue_or_replace true."
+                )
+                return status
+    print(f"How far the runs lie apart: python -m analysis spread {' '.join(names)}")
+    return 0

@@ -1,0 +1,86 @@
+"""When several rounds of one cell are believed: judged by what they say together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.cells import Cell, build_cells
+from harness.schema import WIDE_INTERVAL, Row
+from tests.analysis import synthetic
+
+WIDE = f"{WIDE_INTERVAL} ±1% at the limit of 4 s or 2000 samples"
+
+
+def round_of(number: int, ms: float, *, noise: float = 0.002, target: float | None = 1.0, **changes: object) -> Row:
+    """A round of 40 samples around `ms`."""
+    samples = ms * (1 + noise * np.random.default_rng(number).standard_normal(40))
+    options = {} if target is None else {"target_percent": target}
+    return synthetic.make_row(
+        synthetic.CPU[0], 224, 1, round_=number, samples={"device_ms": samples.tolist()}, same_as={}, options=options,
+        **changes,
+    )  # fmt: skip
+
+
+def cell_of(*rows: Row) -> Cell:
+    (cell,) = build_cells(rows).values()
+    return cell
+
+
+def wide(number: int, ms: float, **changes: object) -> Row:
+    return round_of(number, ms, noise=0.05, status="unstable", reason=WIDE, **changes)
+
+
+def test_rounds_that_agree_are_believed() -> None:
+    assert cell_of(round_of(1, 10.0), round_of(2, 10.02), round_of(3, 9.98)).status == "ok"
+
+
+def test_rounds_that_are_each_sure_of_another_time_are_not() -> None:
+    """Three processes at 9.8, 10 and 10.2 ms, each within ±0.1%: their mean is known to ±2.6% by Student's t."""
+    cell = cell_of(*(round_of(number, ms) for number, ms in enumerate((9.8, 10.0, 10.2), start=1)))
+    assert cell.status == "unstable"
+    assert cell.reason == f"{WIDE_INTERVAL} ±1% over 3 rounds"
+
+
+def test_the_same_rounds_are_believed_by_who_asks_for_less() -> None:
+    rows = [round_of(number, ms, target=5.0) for number, ms in enumerate((9.8, 10.0, 10.2), start=1)]
+    assert cell_of(*rows).status == "ok"
+
+
+def test_rounds_that_were_too_wide_alone_may_know_the_time_together() -> None:
+    alone = cell_of(wide(1, 10.0))
+    assert (alone.status, alone.reason) == ("unstable", WIDE)
+    assert cell_of(*(wide(number, 10.0) for number in range(1, 31))).status == "ok"
+
+
+@pytest.mark.parametrize("reason", ["another process on the GPU", "warm-up windows did not agree"])
+def test_other_rounds_do_not_mend_a_disturbed_one(reason: str) -> None:
+    rows = [round_of(1, 10.0), round_of(2, 10.0, status="unstable", reason=reason), round_of(3, 10.0)]
+    cell = cell_of(*rows)
+    assert cell.status == "unstable"
+    assert cell.reason == f"round 2: unstable: {reason}"
+
+
+def test_a_wide_round_beside_a_failed_one_is_not_mended() -> None:
+    asked = {"target_percent": 1.0}
+    failed = synthetic.failed_row(synthetic.CPU[0], 224, 1, "timeout", "no answer", round_=2, options=asked)
+    assert cell_of(wide(1, 10.0), failed).reason == f"round 1: unstable: {WIDE}; round 2: timeout: no answer"
+
+
+def test_rows_that_do_not_say_what_was_asked_must_be_ok_themselves() -> None:
+    assert cell_of(*(wide(number, 10.0, target=None) for number in range(1, 31))).status == "unstable"
+    assert cell_of(round_of(1, 9.0, target=None), round_of(2, 11.0, target=None)).status == "ok"
+
+
+@pytest.mark.parametrize(("rounds", "spread"), [(3, 0.003), (6, 0.008), (12, 0.012)])
+def test_nineteen_of_twenty_believed_cells_are_as_near_the_true_time_as_was_asked(rounds: int, spread: float) -> None:
+    """Processes differ by `spread` (relative standard deviation) around 10 ms; ±1% is asked."""
+    rng = np.random.default_rng(rounds)
+    believed = []
+    for _ in range(400):
+        rows = [round_of(number, 10 * (1 + spread * rng.standard_normal())) for number in range(1, rounds + 1)]
+        cell = cell_of(*rows)
+        if cell.status == "ok":
+            believed.append(abs(cell.mean_ms / 10 - 1) <= 0.01)
+    assert len(believed) >= 100
+    assert np.mean(believed) >= 0.95

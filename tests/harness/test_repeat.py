@@ -1,0 +1,62 @@
+"""One config in several runs that take turns."""
+
+import json
+
+import pytest
+
+from harness.schema import read_rows
+from harness.store import RunFolder
+
+ROUNDS = ("--backends", "[faulty/fine, faulty/again]", "--rounds", "2")
+
+
+def read_runs(tmp_path):
+    return {name: list(RunFolder(tmp_path / "results" / name).read_rows()) for name in ("run-1", "run-2")}
+
+
+def test_runs_take_turns_and_every_round_has_new_workers(run_harness, tmp_path):
+    code, out, err = run_harness(*ROUNDS, "--run_id", "run", "--repeat", "2")
+    assert code == 0, out + err
+    runs = read_runs(tmp_path)
+    assert all(len(rows) == 8 for rows in runs.values())
+    assert [row.job for row in runs["run-1"]] == [row.job for row in runs["run-2"]]
+    turns = sorted((row.started_at, name, row.job.round) for name, rows in runs.items() for row in rows)
+    assert list(dict.fromkeys(turn[1:] for turn in turns)) == [("run-1", 1), ("run-2", 1), ("run-1", 2), ("run-2", 2)]
+    pids = {
+        (name, row.job.contender, row.job.round, row.executed["pid"]) for name, rows in runs.items() for row in rows
+    }
+    assert len(pids) == len({pid for *_, pid in pids}) == 8
+    assert out.splitlines()[-1].endswith("python -m analysis spread run-1 run-2")
+
+
+def test_what_ran_out_of_time_is_continued_and_not_made_again(run_harness, tmp_path):
+    arguments = (*ROUNDS, "--run_id", "run", "--repeat", "2")
+    assert run_harness(*arguments)[0] == 0
+    rows = tmp_path / "results/run-2/rows.jsonl"
+    whole = rows.read_text()
+    rows.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    code, out, err = run_harness(*arguments, "--continue_or_replace", "true")
+    assert code == 0, out + err
+    assert [row.job for row in read_runs(tmp_path)["run-2"]] == [row.job for row in read_rows(whole)]
+    assert rows.read_text().startswith("".join(whole.splitlines(keepends=True)[:-1]))
+
+
+def test_runs_that_exist_are_not_overwritten(run_harness, refuse, tmp_path):
+    arguments = (*ROUNDS, "--run_id", "run", "--repeat", "2")
+    assert run_harness(*arguments)[0] == 0
+    kept = (tmp_path / "results/run-1/rows.jsonl").read_bytes()
+    assert "run-1" in refuse(*arguments)
+    assert (tmp_path / "results/run-1/rows.jsonl").read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--repeat", "0"], "repeat"),
+        (["--repeat", "2", "--resume", "run"], "--resume: not with --repeat"),
+        (["--repeat", "2", "--profile", json.dumps(["pytorch/eager/fp32/8/1"])], "--profile: not with --repeat"),
+        (["--repeat", "2", "--scenario", "server"], "--repeat: not with --scenario server"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_one_line(refuse, arguments, expected):
+    assert expected in refuse(*arguments)
