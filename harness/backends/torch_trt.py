@@ -41,8 +41,9 @@ class TorchTrtBackend(BuiltBackend):
 
     def place(self, batch: torch.Tensor) -> torch.Tensor:
         """See BuiltBackend."""
-        profile = choose_profile(number_profiles(self.manifest["profiles"]), len(batch))
-        self.evidence["profile"] = list(profile[1:])
+        profiles = self.manifest["profiles"]
+        ranges = number_profiles([low, 0, high] for low, _, high in profiles)  # the file chooses by these alone
+        self.evidence["profile"] = profiles[choose_profile(ranges, len(batch)).number]
         return batch.to(cuda.DEVICE, DTYPES[self.spec.precision])
 
     def infer(self, images: torch.Tensor) -> torch.Tensor:

@@ -134,10 +134,36 @@ def test_a_real_exported_program_is_read_too():
     assert (contents.calls, sum(contents.torch_ops.values())) == (0, 3)
 
 
-def make_spec(folder, content, **changes):
+class Constant(torch.nn.Module):
+    """Answers `value` for every image: which part of a file has run."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def forward(self, x):
+        return torch.zeros(x.size(0), 1) + self.value
+
+
+@pytest.mark.usefixtures("library")
+def test_the_row_names_the_profile_whose_part_ran(tmp_path):
+    """Overlapping ranges too, of which two are equally wide: the first that was asked for takes what both hold."""
+    profiles = [[1, 16, 16], [4, 4, 8], [5, 5, 20], [1, 1, 1]]
+    parts = [torch.jit.script(Constant(float(number))) for number in range(len(profiles))]
+    stream = io.BytesIO()
+    torch.jit.save(choose_by_batch(parts, profiles), stream)
+    backend = TorchTrtBackend()
+    backend.load(make_spec(tmp_path, stream.getvalue(), profiles=profiles))
+    for batch in range(1, 21):
+        backend.bind(np.zeros((batch, 3, 2, 2), np.float32))
+        backend.run()
+        assert backend.executed()["profile"] == profiles[int(backend.logits()[0, 0])]
+
+
+def make_spec(folder, content, profiles=((1, 4, 8),), **changes):
     path = folder / "resnet18_8_fp32_torch_trt_dynamo.pt"
     path.write_bytes(content)
-    manifest = {"form": "torchscript", "tensorrt": "8.6.0", "profiles": [[1, 4, 8]], "build_s": 30.0}
+    manifest = {"form": "torchscript", "tensorrt": "8.6.0", "profiles": profiles, "build_s": 30.0}
     path.with_suffix(".json").write_text(json.dumps(manifest))
     sha256 = hashlib.sha256(content).hexdigest()
     spec = Spec("dynamo", "fp32", 4, "cuda", 1, "resnet18", 12, folder / "w.pth", path, sha256)
