@@ -15,6 +15,7 @@ import psutil
 
 from harness.gpm import GpmRing
 from harness.gpu_samples import (
+    ENERGY_WINDOW_S,
     Sample,
     find_energy_j,
     find_gap_s,
@@ -39,7 +40,9 @@ class Telemetry:
         self.absent = absent
         self.period_s = period_s
         self.samples: deque[Sample] = deque(maxlen=KEPT)
-        self.lock = threading.Lock()
+        self.looking = threading.Lock()  # one look at a time, so that samples ascend; a driver may take tens of ms
+        self.lock = threading.Lock()  # of `samples`, and of nothing that asks the driver: `summary` is not to wait
+        self.gpm_lock = threading.Lock()
         self.ended = threading.Event()
         if gpu is not None:
             self.thread = threading.Thread(target=self._watch, args=(gpu,), name="telemetry", daemon=True)
@@ -83,9 +86,11 @@ class Telemetry:
         """
         if self.gpu is None:
             return {}
-        with self.lock:
+        samples = self._read()
+        if not samples or samples[-1].at_s < (end_s if end_s - begin_s >= ENERGY_WINDOW_S else begin_s):
             self._look(self.gpu)  # the energy counter needs a reading after the interval's end
-            samples = list(self.samples)
+            samples = self._read()
+        with self.gpm_lock:
             activity = self.gpm.activity(begin_s, end_s)
         inside = [sample for sample in samples if begin_s <= sample.at_s <= end_s]
         held = [sample for sample in samples if sample.at_s >= begin_s]  # and after: it may be short
@@ -109,19 +114,26 @@ class Telemetry:
         """The samples from `begin_s` to `end_s` as columns over time; empty without a GPU. See docs/data.md."""
         if self.gpu is None:
             return {}
-        with self.lock:
-            samples = list(self.samples)
+        samples = self._read()
+        with self.gpm_lock:
             activity = self.gpm.series(begin_s, end_s)
         return {**make_series([sample for sample in samples if begin_s <= sample.at_s <= end_s], begin_s), **activity}
 
+    def _read(self) -> list[Sample]:
+        with self.lock:
+            return list(self.samples)
+
     def _watch(self, gpu: Gpu) -> None:
         while not self.ended.wait(self.period_s):
-            with self.lock:
-                self._look(gpu)
+            self._look(gpu)
 
     def _look(self, gpu: Gpu) -> None:
-        self.samples.append(take_sample(gpu))
-        self.gpm.take(time.monotonic())
+        with self.looking:
+            sample = take_sample(gpu)
+            with self.lock:
+                self.samples.append(sample)
+            with self.gpm_lock:
+                self.gpm.take(time.monotonic())
 
 
 def take_sample(gpu: Gpu) -> Sample:

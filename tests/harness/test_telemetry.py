@@ -384,6 +384,47 @@ def test_an_interval_without_a_sample_has_the_memory_read_after_it(install):
     assert "power_w" not in found
 
 
+def test_the_driver_is_asked_again_only_for_what_a_summary_lacks(install):
+    """A short interval with a sample needs none; energy over 2 s needs a reading after its end."""
+    fake = install()
+    telemetry = Telemetry.open("cuda")
+    begin_s = time.monotonic()
+    for interval, looks in (((begin_s, begin_s + 1), 2), ((begin_s, begin_s + 1), 2), ((begin_s - 2, begin_s + 9), 3)):
+        telemetry.summary(*interval, 7, None)
+        assert fake.count("nvmlDeviceGetTemperature") == looks
+    telemetry.stop()
+
+
+def test_a_summary_does_not_wait_for_a_driver_that_is_answering_the_thread(install):
+    """Some drivers take long, and the next job would begin later for it."""
+    free, asked = threading.Event(), threading.Event()
+
+    def answer(*_):
+        if threading.current_thread().name == "telemetry":
+            asked.set()
+            free.wait(60)
+        return 60
+
+    install(nvmlDeviceGetTemperature=answer)
+    telemetry = Telemetry.open("cuda")
+    begin_s = time.monotonic()
+    telemetry.summary(begin_s, begin_s + 1, 7, None)
+    telemetry.start()
+    assert asked.wait(60)
+    found = []
+    reader = threading.Thread(
+        target=lambda: found.append(
+            (telemetry.summary(begin_s, begin_s + 1, 7, None), telemetry.series(begin_s, begin_s + 9))
+        )
+    )
+    reader.start()
+    reader.join(60)
+    free.set()
+    telemetry.stop()
+    assert found
+    assert all(found[0])
+
+
 def test_children_of_the_worker_are_not_others(install):
     """A library may start a process of its own on the GPU."""
     install(nvmlDeviceGetComputeRunningProcesses=[process(os.getpid(), 1), process(os.getppid(), 1)])
