@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from harness.plan import Group
@@ -13,11 +13,23 @@ MAX_LOSSES = 2  # machines that a job may be lost with before it is taken for th
 Unit = list[Job]
 
 
-def make_units(groups: Iterable[Group], may_share_worker: Callable[[Job, Job], bool]) -> list[Unit]:
-    """What one device measures in a row: a group, or several whose jobs share one worker."""
+def make_units(groups: Sequence[Group], may_share_worker: Callable[[Job, Job], bool], devices: int) -> list[Unit]:
+    """What one device measures in a row.
+
+    All contenders at an image size, the largest first, where there are sizes enough for all devices: what is compared
+    comes from one device then. Otherwise a group, or several whose jobs share one worker.
+    """
+    sizes = {group.first.image_size for group in groups}
+    if len(sizes) >= devices > 1:
+        ordered = sorted(groups, key=lambda group: (group.first.round, -group.first.image_size))
+        return _join(ordered, lambda before, job: before.round == job.round and before.image_size == job.image_size)
+    return _join(groups, may_share_worker)
+
+
+def _join(groups: Iterable[Group], together: Callable[[Job, Job], bool]) -> list[Unit]:
     units: list[Unit] = []
     for group in groups:
-        if units and may_share_worker(units[-1][-1], group.first):
+        if units and together(units[-1][-1], group.first):
             units[-1].extend(group.jobs)
         else:
             units.append(list(group.jobs))

@@ -9,6 +9,7 @@ import queue
 import sys
 import tempfile
 import threading
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ class Device:
         unpack(files, self._path / "weights")
 
     def start(self, jobs: list[Job]) -> None:
-        """Begin to measure jobs of one contender; their rows come by `next_rows`."""
+        """Begin to measure jobs, group after group; their rows come by `next_rows`."""
         self.rows = queue.Queue()
         self.fault = ""
         self.outbox = Outbox(self._path / f"unit-{threading.get_ident()}-{id(self.rows)}" / self.run_id, self.rows)
@@ -108,9 +109,9 @@ class Device:
         return Path(self.scratch.name)
 
     def _measure(self, jobs: list[Job]) -> None:
-        sizes = list(dict.fromkeys(job.image_size for job in jobs))
+        alike = groupby(jobs, key=lambda job: (job.contender, job.image_size, job.round))
         try:
-            self.sweep.run([Group(tuple(job for job in jobs if job.image_size == size)) for size in sizes])
+            self.sweep.run([Group(tuple(group)) for _, group in alike])
         except Exception as error:
             self.fault = f"{type(error).__name__}: {error}"
         self.rows.put(None)

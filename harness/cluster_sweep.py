@@ -41,7 +41,7 @@ class ClusterSweep:
     def run(self, groups: list[Group]) -> None:
         """Measure all groups; returns early when interrupted. Raises ClusterError when no machine is left."""
         start, devices = time.monotonic(), len(self.cluster.actors)
-        self.board = Board(deque(make_units(groups, partial(may_share_worker, config=self.config))))
+        self.board = Board(deque(make_units(groups, partial(may_share_worker, config=self.config), devices)))
         self.calls: dict[Any, str] = {}
         self.told = False
         for name in list(self.cluster.actors):

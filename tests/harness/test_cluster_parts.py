@@ -14,7 +14,7 @@ from harness.cluster_board import Board, make_units
 from harness.cluster_device import Device
 from harness.cluster_files import find_same, list_checksums, pack, unpack
 from harness.config import BenchConfig
-from harness.plan import Group, may_share_worker
+from harness.plan import Group, may_share_worker, plan_groups
 from harness.schema import Job, Row, SchemaError
 
 
@@ -25,9 +25,21 @@ def jobs_of(variant, *batches, size=8):
 def test_groups_that_share_a_worker_stay_together():
     """Under `order: contender`, sizes follow one another in one unit."""
     groups = [Group(tuple(jobs_of(v, 1, 2, size=s))) for v, s in (("a", 8), ("a", 16), ("b", 8))]
-    assert [
-        len(unit) for unit in make_units(groups, partial(may_share_worker, config=BenchConfig(order="contender")))
-    ] == [4, 2]
+    shared = partial(may_share_worker, config=BenchConfig(order="contender"))
+    assert [len(unit) for unit in make_units(groups, shared, 1)] == [4, 2]
+    assert [len(unit) for unit in make_units(groups, shared, 3)] == [4, 2]
+
+
+@pytest.mark.parametrize("order", ["size", "contender", "variant", "backend"])
+def test_what_is_compared_is_measured_by_one_device_where_sizes_are_enough(order):
+    """Two devices and three sizes, two rounds: each size of a round is one unit, the largest first."""
+    config = BenchConfig(["pytorch", "onnx_runtime"], order=order, rounds=2, batch_sizes=[1, 8])
+    groups = list(plan_groups(config, [8, 16, 32]))
+    units = make_units(groups, partial(may_share_worker, config=config), 2)
+    assert [{(job.round, job.image_size) for job in unit} for unit in units] == [
+        {(number, size)} for number in (1, 2) for size in (32, 16, 8)
+    ]
+    assert sorted(str(job) for unit in units for job in unit) == sorted(str(job) for group in groups for job in group.jobs)
 
 
 def test_a_row_is_accepted_once():
@@ -96,6 +108,29 @@ def test_a_device_gets_the_files_it_lacks_and_measures_as_a_sweep_does(weights_d
     assert last["fault"] == ""
     assert "{not json}" in last["log"]
     assert last["time_sheet"]["measuring"] > 0
+
+
+@pytest.mark.parametrize("order", ["size", "backend"])
+def test_a_device_loads_each_contender_of_a_unit(weights_dir, worker_script, monkeypatch, order):
+    """Two in one unit: each answers for itself, from a worker of its own or from a shared one."""
+    monkeypatch.setitem(BACKENDS, "faulty", None)
+    faulty.register()
+    environments = {"faulty": str(worker_script)}
+    config = BenchConfig(
+        ["faulty/fine", "faulty/wrong"],
+        device="cpu",
+        environments=environments,
+        max_seconds=0.5,
+        min_seconds=0,
+        order=order,
+    )
+    device = Device("there", config, "run", str(weights_dir))
+    assert device.has_model(8, list_checksums(find_models(weights_dir, [8])[8]))
+    jobs = [*jobs_of("fine", 1, 2), *jobs_of("wrong", 1, 2)]
+    device.start(jobs)
+    rows = [Row.from_json(device.next_rows()["row"]) for _ in jobs]
+    assert [row.job for row in rows] == jobs
+    assert [row.status == "failed_parity" for row in rows] == [False, False, True, True]
 
 
 def test_two_image_sizes_are_two_models(weights_dir):
