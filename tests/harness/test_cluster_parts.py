@@ -39,7 +39,9 @@ def test_what_is_compared_is_measured_by_one_device_where_sizes_are_enough(order
     assert [{(job.round, job.image_size) for job in unit} for unit in units] == [
         {(number, size)} for number in (1, 2) for size in (32, 16, 8)
     ]
-    assert sorted(str(job) for unit in units for job in unit) == sorted(str(job) for group in groups for job in group.jobs)
+    assert sorted(str(job) for unit in units for job in unit) == sorted(
+        str(job) for group in groups for job in group.jobs
+    )
 
 
 def test_a_row_is_accepted_once():
