@@ -134,8 +134,18 @@ def _plan(study: Study) -> dict[str, Any]:
         "samples": int(study.ranked["samples"].median()) if len(study.ranked) else 0,
         "process": APART.get(str(study.run.config.get("order")), "approach"),
         "unfinished": _find_unfinished(study),
+        "devices": len({row.options.get("machine") for row in study.run.rows}),
+        "sizes_apart": _sizes_apart(study),
         "tensorrt": any(row.job.backend in ("torch_trt", "tensorrt_engine") for row in study.run.rows),
     }
+
+
+def _sizes_apart(study: Study) -> bool:
+    """Whether all that a round has at one image size is of one device, where a run had several."""
+    seen: dict[tuple[int, int], set[str | None]] = {}
+    for row in study.run.rows:
+        seen.setdefault((row.job.round, row.job.image_size), set()).add(row.options.get("machine"))
+    return all(len(devices) == 1 for devices in seen.values())
 
 
 def _find_unfinished(study: Study) -> tuple[int, int] | None:

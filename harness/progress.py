@@ -57,8 +57,8 @@ def format_seconds(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def print_time_sheet(sheet: dict[str, float]) -> None:
-    """Where the time of this call went, and what the parent process used of it."""
+def print_time_sheet(sheet: dict[str, float], devices: int = 1) -> None:
+    """Where the time of this call went, and what the parent process used of it. Times are of all `devices` together."""
     parts = ", ".join(
         f"{name.replace('_', ' ')} {sheet[name]:.0f} s"
         for name in ("measuring", "warm_up", "parity", "building", "loading", "importing", "calibrating", "other")
@@ -66,7 +66,12 @@ def print_time_sheet(sheet: dict[str, float]) -> None:
     )
     timed = max(sheet["measuring"] + sheet["warm_up"], 1e-9)
     needed = timed + sheet["building"] + sheet["loading"] + sheet["importing"]
-    print(f"Time: {format_seconds(sheet['wall'])} = {parts}.")
+    shared = (
+        f" of {devices} devices together, {format_seconds(sheet['wall'] / devices)} by the clock,"
+        if devices > 1
+        else ""
+    )
+    print(f"Time: {format_seconds(sheet['wall'])}{shared} = {parts}.")
     print(
         f"That is {sheet['wall'] / timed:.2f} x the timed windows, and {sheet['wall'] / needed:.2f} x these and what "
         "backends take to be imported, loaded and built."

@@ -166,7 +166,7 @@ def measure(
     sweep.run(groups)
     if left:
         write_audit(folder, sweep, load, planned_jobs=sum(len(group.jobs) for group in planned))
-        print_time_sheet(sweep.time_sheet.to_dict())
+        print_time_sheet(sweep.time_sheet.to_dict(), len(cluster.machines) if cluster else 1)
     if sweep.interrupt.requested:
         command = make_resume_command(request, folder)
         print(f"Interrupted; {progress.count} of {progress.total} rows are kept. Continue: {command}")

@@ -168,6 +168,37 @@ def test_degenerate_runs_get_a_whole_report(name: str) -> None:
         assert not re.search(r"\bnan\b|\bNone\b|\binf\b|\{\{|\{%", text)
 
 
+def of_device(name: str, model: synthetic.Model, size: int) -> Row:
+    return synthetic.make_row(model, size, 8, options={"machine": name})
+
+
+@pytest.mark.parametrize(
+    ("cells", "english_words", "russian_words"),
+    [
+        (
+            [("a", EAGER, 224), ("a", FAST, 224), ("b", EAGER, 384), ("b", FAST, 384)],
+            "Everything at one image size was measured by one of them",
+            "Всё, что относится к одному размеру изображения, измерено на одном из них",
+        ),
+        (
+            [("a", EAGER, 224), ("b", FAST, 224)],
+            "Cells that are compared may come from different ones",
+            "Сравниваемые ячейки могли быть измерены на разных устройствах",
+        ),
+    ],
+)
+def test_a_run_of_several_devices_says_what_was_measured_on_one(
+    cells: list, english_words: str, russian_words: str
+) -> None:
+    english, russian = reports([of_device(*cell) for cell in cells])
+    assert f"shared out among 2 devices of one type. {english_words}" in english
+    assert "- 2 devices of one type (" in english
+    assert "One machine" not in english
+    assert russian_words in russian
+    assert "Однотипных устройств: 2" in russian
+    assert "devices of one type" not in reports(DEGENERATE["one batch"])[0]
+
+
 def test_all_failed_says_so() -> None:
     english, russian = reports(DEGENERATE["all failed"])
     assert "Nothing was measured" in english
