@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,8 @@ def open_folder(
     if folder.path.exists() and (request.resume or request.continue_or_replace):
         fault = find_difference(folder, config, machine, models)
         if not fault:
+            if folder.read_config() != asdict(config):
+                folder.write_config(asdict(config))
             return
         if request.resume:
             raise StoreError(f"--resume {request.run_id}: {fault}; start a new run")
@@ -115,8 +117,9 @@ def open_folder(
 
 
 def find_difference(folder: RunFolder, config: BenchConfig, machine: dict[str, Any], models: dict[int, Model]) -> str:
-    """Why rows of this folder and new ones would not belong together; empty when they do."""
-    if BenchConfig(**folder.read_config()) != config:
+    """Why rows of this folder and new ones would not belong together; empty when they do. More rounds do no harm."""
+    before = BenchConfig(**folder.read_config())
+    if replace(before, rounds=max(before.rounds, config.rounds)) != config:
         return "its config differs"
     folder.drop_half_line()
     for row in folder.read_rows():

@@ -76,7 +76,7 @@ class RunFolder:
         """Make the folder with its config and machine. Raises StoreError when that cannot be written."""
         try:
             self.path.mkdir(parents=True)
-            (self.path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+            self.write_config(config)
             self.write_json("machine.json", {**machine, "started_at": utc_now()})
             self.rows_path.touch()
         except FileExistsError:
@@ -85,6 +85,13 @@ class RunFolder:
             ) from None
         except OSError as error:
             raise StoreError(f"--results_dir {self.path.parent}: cannot write there ({error.strerror})") from None
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Keep the configuration, in place of the one that is there. Raises StoreError."""
+        try:
+            self._write_whole("config.yaml", yaml.safe_dump(config, sort_keys=False))
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot write there ({error.strerror})") from None
 
     def read_config(self) -> dict[str, Any]:
         """The configuration that the run was started with. Raises StoreError."""
@@ -144,8 +151,11 @@ class RunFolder:
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a file whole or not at all."""
+        self._write_whole(name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+    def _write_whole(self, name: str, text: str) -> None:
         temporary = self.path / f".{name}.tmp"
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(self.path / name)
 
     def set_aside(self) -> Path:

@@ -41,6 +41,19 @@ def test_what_ran_out_of_time_is_continued_and_not_made_again(run_harness, tmp_p
     assert rows.read_text().startswith("".join(whole.splitlines(keepends=True)[:-1]))
 
 
+@pytest.mark.parametrize(("rounds", "kept"), [("3", True), ("1", False)])
+def test_rounds_can_be_added_to_a_run_and_not_taken_away(run_harness, tmp_path, rounds, kept):
+    assert run_harness(*ROUNDS, "--run_id", "run")[0] == 0
+    before = (tmp_path / "results/run/rows.jsonl").read_text()
+    code, out, err = run_harness(*ROUNDS[:2], "--rounds", rounds, "--run_id", "run", "--continue_or_replace", "true")
+    assert code == 0, out + err
+    folder = RunFolder(tmp_path / "results/run")
+    assert folder.read_config()["rounds"] == int(rounds)
+    assert folder.rows_path.read_text().startswith(before) is kept
+    assert {row.job.round for row in folder.read_rows()} == set(range(1, int(rounds) + 1))
+    assert ("the old run is kept as" in out) is not kept
+
+
 def test_runs_that_exist_are_not_overwritten(run_harness, refuse, tmp_path):
     arguments = (*ROUNDS, "--run_id", "run", "--repeat", "2")
     assert run_harness(*arguments)[0] == 0
