@@ -107,7 +107,7 @@ def open_folder(
     if folder.path.exists() and (request.resume or request.continue_or_replace):
         fault = find_difference(folder, config, machine, models)
         if not fault:
-            if folder.read_config() != asdict(config):
+            if BenchConfig(**folder.read_config()) != config:  # more rounds; a field that is new since is no difference
                 folder.write_config(asdict(config))
             return
         if request.resume:
