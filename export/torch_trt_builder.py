@@ -134,7 +134,10 @@ def choose_by_batch(
 ) -> torch.jit.ScriptModule:
     """One module of several, each compiled for a range of batch sizes: a batch takes the narrowest that holds it."""
     narrowest = sorted(zip(profiles, parts, strict=True), key=lambda each: each[0][-1] - each[0][0])
-    return torch.jit.script(ByBatch([part for _, part in narrowest], [limits for limits, _ in narrowest]))
+    chosen = torch.jit.script(ByBatch([part for _, part in narrowest], [limits for limits, _ in narrowest]))
+    # TorchScript's front end names a part's `forward` without its class, and a call of such a method cannot be saved
+    torch._C._jit_pass_inline(chosen.graph)  # noqa: SLF001 - `torch.jit.freeze` inlines too, but folds the engines away
+    return chosen
 
 
 class Mean(torch.nn.Module):

@@ -44,6 +44,7 @@ class Cluster:
     actors: dict[str, Any] = field(default_factory=dict)
     machines: dict[str, dict[str, Any]] = field(default_factory=dict)
     loads: list[dict[str, Any]] = field(default_factory=list)
+    tensorrt: dict[str, str] = field(default_factory=dict)
 
     @property
     def machine(self) -> dict[str, Any]:
@@ -95,7 +96,10 @@ class Cluster:
         if self.machines and machine["device"] != self.machine["device"]:
             self.ray.kill(actor)
             raise ValueError(f"it is {machine['device']}, this run measures {self.machine['device']}")
-        self.actors[name], self.machines[name] = actor, machine
+        if self.machines and described["tensorrt"] != self.tensorrt:
+            self.ray.kill(actor)
+            raise ValueError(f"its TensorRT is {described['tensorrt']}, this run measures {self.tensorrt}")
+        self.actors[name], self.machines[name], self.tensorrt = actor, machine, described["tensorrt"]
         self.loads.append(described["load"])
 
     def measure_ceilings(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from harness.audit import observe_load
 from harness.ceilings import CalibrationFailed, measure_ceilings
 from harness.cluster_files import Files, find_same, unpack
 from harness.config import BenchConfig
+from harness.environments import find_tensorrt_versions
 from harness.machine import describe_machine
 from harness.plan import Group
 from harness.schema import Job
@@ -48,14 +49,16 @@ class Device:
         self.weights_dir = Path(weights_dir)
         self.scratch = tempfile.TemporaryDirectory(prefix="harness-")
         self.machine = {**describe_machine(config.device), "name": name}
+        self.tensorrt = find_tensorrt_versions(config, self.machine["kind"])
         self.threads = config.threads or self.machine["cpu"]["usable_cores"]
         self.models: dict[int, Model] = {}
         self.rows: queue.Queue[Record | None] = queue.Queue()
         self.fault = ""
 
     def describe(self) -> dict[str, Any]:
-        """The machine, and who else uses it."""
-        return {"machine": self.machine, "load": observe_load(self.machine["kind"])}
+        """The machine, TensorRT's versions on it by backend, and who else uses it."""
+        load = observe_load(self.machine["kind"])
+        return {"machine": self.machine, "tensorrt": self.tensorrt, "load": load}
 
     def measure_ceilings(self) -> dict[str, Any]:
         """As ceilings.json has them, or `failed` with the reason."""
@@ -68,7 +71,8 @@ class Device:
         """Whether this machine has these very files, here or from an earlier `receive`."""
         if image_size not in self.models:
             for folder in (self.weights_dir, self._path / "weights"):
-                model = find_same(folder, image_size, self.config.arch, checksums)
+                gpu = self.machine["device"]
+                model = find_same(folder, image_size, self.config.arch, checksums, gpu, self.tensorrt)
                 if model is not None:
                     self.models[image_size] = model
                     break

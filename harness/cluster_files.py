@@ -15,10 +15,15 @@ def list_checksums(model: Model) -> list[str]:
     return sorted(artifact.sha256 for artifact in model.artifacts)
 
 
-def find_same(weights_dir: Path, image_size: int, arch: str, checksums: list[str]) -> Model | None:
-    """The model of `arch` in `weights_dir` when all its files are those of `checksums`; None otherwise."""
+def find_same(
+    weights_dir: Path, image_size: int, arch: str, checksums: list[str], gpu: str, tensorrt: dict[str, str]
+) -> Model | None:
+    """The model of `arch` in `weights_dir` when all its files are those of `checksums`; None otherwise.
+
+    `gpu` and `tensorrt` say which engines belong to it, as in `find_models`.
+    """
     try:
-        model = find_models(weights_dir, [image_size], arch)[image_size]
+        model = find_models(weights_dir, [image_size], arch, gpu, tensorrt)[image_size]
     except (ArtifactError, OSError):
         return None
     return model if list_checksums(model) == checksums else None

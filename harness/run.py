@@ -74,6 +74,9 @@ def run(request: Request) -> int:
         if request.cluster is not None:
             cluster = connect(request.cluster, config, request.accelerator, folder.run_id, request.weights_dir)
             machine = cluster.machine
+            models = find_models(
+                request.weights_dir, config.image_sizes, config.arch, machine["device"], cluster.tensorrt
+            )
         load = cluster.load if cluster else observe_load(machine["kind"])
         busy = describe_load(load)
         if busy and config.strict:

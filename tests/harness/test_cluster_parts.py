@@ -2,14 +2,16 @@
 
 from collections import deque
 from functools import partial
+from types import SimpleNamespace
 
 import faulty
 import pytest
-from conftest import add_image_size
+from conftest import add_image_size, sha256
+from test_engines_found import GPU, VERSION, add_engine
 
 from harness.artifacts import find_models
 from harness.backends import BACKENDS
-from harness.cluster import ClusterError, find_slots, join
+from harness.cluster import Cluster, ClusterError, find_slots, join
 from harness.cluster_board import Board, make_units
 from harness.cluster_device import Device
 from harness.cluster_files import find_same, list_checksums, pack, unpack
@@ -83,11 +85,34 @@ def test_files_are_carried_whole_and_only_below_the_weights_folder(weights_dir, 
     """Unpacked elsewhere they are the same model; a path that leads out is refused."""
     model = find_models(weights_dir, [8])[8]
     there = tmp_path / "there"
-    assert find_same(there, 8, "resnet18", list_checksums(model)) is None
+    assert find_same(there, 8, "resnet18", list_checksums(model), "", {}) is None
     unpack(pack(model), there)
-    assert list_checksums(find_same(there, 8, "resnet18", list_checksums(model))) == list_checksums(model)
+    assert list_checksums(find_same(there, 8, "resnet18", list_checksums(model), "", {})) == list_checksums(model)
     with pytest.raises(ValueError, match="leads out"):
         unpack({"../evil": b""}, there)
+
+
+def test_engines_of_the_gpu_and_its_tensorrt_travel_too(weights_dir, tmp_path):
+    """A device of another GPU or version does not take them for its own."""
+    versions, there = {"tensorrt_engine": VERSION}, tmp_path / "there"
+    path = add_engine(weights_dir)
+    model = find_models(weights_dir, [8], "resnet18", GPU, versions)[8]
+    checksums = list_checksums(model)
+    assert sha256(path) in checksums
+    unpack(pack(model), there)
+    assert find_same(there, 8, "resnet18", checksums, GPU, versions).engines["tensorrt_engine"]
+    assert find_same(there, 8, "resnet18", checksums, GPU, {"tensorrt_engine": "11.1.0"}) is None
+    assert find_same(there, 8, "resnet18", checksums, "NVIDIA A100", versions) is None
+
+
+def test_a_device_whose_tensorrt_is_another_is_left_out():
+    """Its engines are not those of the first: `--cluster` names both."""
+    cluster = Cluster(SimpleNamespace(kill=lambda actor: None))
+    described = {"machine": {"device": GPU}, "tensorrt": {"tensorrt_engine": VERSION}, "load": {}}
+    cluster._admit("first", "actor", described)
+    with pytest.raises(ValueError, match=r"its TensorRT is \{\}, this run measures \{'tensorrt_engine': '8.6.0'\}"):
+        cluster._admit("second", "actor", {**described, "tensorrt": {}})
+    assert (list(cluster.actors), cluster.tensorrt) == (["first"], described["tensorrt"])
 
 
 def test_a_device_gets_the_files_it_lacks_and_measures_as_a_sweep_does(weights_dir, worker_script, monkeypatch):
