@@ -17,6 +17,7 @@ from harness.environments import find_interpreter
 from harness.gpu_samples import find_disturbance
 from harness.interrupt import Interrupt
 from harness.launch import WorkerDied, WorkerProcess, make_environment
+from harness.limits import explain_crash
 from harness.plan import Group, has_saturated, may_share_worker
 from harness.schema import Job, Row
 from harness.store import RunFolder, utc_now
@@ -203,6 +204,9 @@ class Sweep:
     def _fail(self, left: list[Job], status: str, reason: str) -> None:
         """A row for the first job left; after an oom the larger batches are skipped without a try."""
         job = left.pop(0)
+        if status == "crashed":
+            layers = self.models[job.image_size].reference.manifest.get("layers", [])
+            reason = explain_crash(reason, layers, job.batch_size)
         self._write(Row.from_dict({**self._describe(job, utc_now()), "status": status, "reason": reason}))
         if status == "oom":
             self._fail_all(left, "skipped", f"batch {job.batch_size} of this group ran out of memory")

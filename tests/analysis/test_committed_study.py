@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def test_rows_give_the_committed_report(committed: Study, language: str) -> None
     drawn = [name for name in FIGURES if (report / "figures" / f"{name}.svg").is_file()]
     text = render(gather_facts(committed, drawn), language)
     again = AGAIN.format(committed.run.run_id)
+    assert not re.search(r"[^\s|]- \*\*|^ \S", text, re.MULTILINE), "each item on a line of its own"
     assert text == (report / f"report.{language}.md").read_text(encoding="utf-8"), again
     page = (report / f"report.{language}.html").read_text(encoding="utf-8")
     assert build_page(text, language, report) == page, again
