@@ -135,8 +135,9 @@ def choose_by_batch(
     """One module of several, each compiled for a range of batch sizes: a batch takes the narrowest that holds it."""
     narrowest = sorted(zip(profiles, parts, strict=True), key=lambda each: each[0][-1] - each[0][0])
     chosen = torch.jit.script(ByBatch([part for _, part in narrowest], [limits for limits, _ in narrowest]))
-    # TorchScript's front end names a part's `forward` without its class, and a call of such a method cannot be saved
-    torch._C._jit_pass_inline(chosen.graph)  # noqa: SLF001 - `torch.jit.freeze` inlines too, but folds the engines away
+    # PyTorch refuses to save a call of a part that the TorchScript front end made: its method is not named after its
+    # class. With the parts' contents in place there is no call; the public `torch.jit.freeze` would change more
+    torch._C._jit_pass_inline(chosen.graph)
     return chosen
 
 

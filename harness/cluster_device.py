@@ -71,8 +71,8 @@ class Device:
         """Whether this machine has these very files, here or from an earlier `receive`."""
         if image_size not in self.models:
             for folder in (self.weights_dir, self._path / "weights"):
-                gpu = self.machine["device"]
-                model = find_same(folder, image_size, self.config.arch, checksums, gpu, self.tensorrt)
+                engines = {"gpu": self.machine["device"], "tensorrt": self.tensorrt}
+                model = find_same(folder, image_size, self.config.arch, checksums, **engines)
                 if model is not None:
                     self.models[image_size] = model
                     break

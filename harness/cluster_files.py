@@ -16,7 +16,7 @@ def list_checksums(model: Model) -> list[str]:
 
 
 def find_same(
-    weights_dir: Path, image_size: int, arch: str, checksums: list[str], gpu: str, tensorrt: dict[str, str]
+    weights_dir: Path, image_size: int, arch: str, checksums: list[str], *, gpu: str, tensorrt: dict[str, str]
 ) -> Model | None:
     """The model of `arch` in `weights_dir` when all its files are those of `checksums`; None otherwise.
 

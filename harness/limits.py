@@ -22,6 +22,6 @@ def explain_crash(reason: str, layers: Sequence[dict[str, Any]], batch_size: int
         return reason
     most = MOST_ELEMENTS // largest["output_elements"]
     return (
-        f"the output of {largest['name']} would hold {elements:,} elements; libraries that count them in 31 bits stop at "
-        f"batch {most}. {reason}"
+        f"the output of {largest['name']} would hold {elements:,} elements; libraries that count them in 31 "
+        f"bits stop at batch {most}. {reason}"
     )

@@ -36,8 +36,8 @@ INSIDE_HARNESS = {
     "serving": ("arrivals", "backends", "batcher", "parity", "reference", "server_schema"),
     "cluster_board": ("plan", "schema"), "cluster_files": ("artifacts",),
     "cluster_device": (
-        "artifacts", "audit", "ceilings", "cluster_files", "config", "environments", "machine", "plan", "schema", "store",
-        "sweep", "telemetry",
+        "artifacts", "audit", "ceilings", "cluster_files", "config", "environments", "machine", "plan", "schema",
+        "store", "sweep", "telemetry",
     ),
     "cluster": ("ceilings", "cluster_device", "config", "launch", "machine"),
     "nvml": (), "gpm": ("nvml",), "gpu_samples": ("nvml",), "telemetry": ("gpm", "gpu_samples", "nvml"),

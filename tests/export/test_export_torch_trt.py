@@ -164,7 +164,7 @@ def test_a_batch_takes_the_narrowest_profile_that_holds_it(batch, number):
 
 
 def test_a_choice_of_parts_calls_none_of_their_methods():
-    """On an H200, release 2.2's TorchScript parts could not be saved so: a call's class and its method's name differed."""
+    """On an H200, release 2.2's TorchScript parts could not be saved otherwise: their methods are misnamed."""
     parts = [torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)) for _ in range(2)]
     assert parts[0].graph.findAllNodes("aten::linear")
     module = choose_by_batch(parts, [[1, 4, 16], [1, 1, 1]])

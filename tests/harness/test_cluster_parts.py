@@ -85,9 +85,11 @@ def test_files_are_carried_whole_and_only_below_the_weights_folder(weights_dir, 
     """Unpacked elsewhere they are the same model; a path that leads out is refused."""
     model = find_models(weights_dir, [8])[8]
     there = tmp_path / "there"
-    assert find_same(there, 8, "resnet18", list_checksums(model), "", {}) is None
+    assert find_same(there, 8, "resnet18", list_checksums(model), gpu="", tensorrt={}) is None
     unpack(pack(model), there)
-    assert list_checksums(find_same(there, 8, "resnet18", list_checksums(model), "", {})) == list_checksums(model)
+    assert list_checksums(
+        find_same(there, 8, "resnet18", list_checksums(model), gpu="", tensorrt={})
+    ) == list_checksums(model)
     with pytest.raises(ValueError, match="leads out"):
         unpack({"../evil": b""}, there)
 
@@ -100,9 +102,9 @@ def test_engines_of_the_gpu_and_its_tensorrt_travel_too(weights_dir, tmp_path):
     checksums = list_checksums(model)
     assert sha256(path) in checksums
     unpack(pack(model), there)
-    assert find_same(there, 8, "resnet18", checksums, GPU, versions).engines["tensorrt_engine"]
-    assert find_same(there, 8, "resnet18", checksums, GPU, {"tensorrt_engine": "11.1.0"}) is None
-    assert find_same(there, 8, "resnet18", checksums, "NVIDIA A100", versions) is None
+    assert find_same(there, 8, "resnet18", checksums, gpu=GPU, tensorrt=versions).engines["tensorrt_engine"]
+    assert find_same(there, 8, "resnet18", checksums, gpu=GPU, tensorrt={"tensorrt_engine": "11.1.0"}) is None
+    assert find_same(there, 8, "resnet18", checksums, gpu="NVIDIA A100", tensorrt=versions) is None
 
 
 def test_a_device_whose_tensorrt_is_another_is_left_out():
