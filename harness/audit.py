@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Collection
 from typing import Any
 
 import psutil
@@ -13,13 +15,14 @@ BUSY_PERCENT = 10.0  # of one core, over the time looked at; of the GPU, over th
 TAKEN_PERCENT = 5.0  # of the GPU's memory: more than a driver keeps for itself
 
 
-def observe_load(kind: str, seconds: float = 0.5) -> dict[str, Any]:
+def observe_load(kind: str, seconds: float = 0.5, ours: Collection[int] = ()) -> dict[str, Any]:
     """Share of all cores in use over `seconds`, and the processes that used them (name and % of one core).
 
-    Where the run is on a GPU (`kind` cuda), also who is on it; see `observe_gpu`.
+    This process and those with the pids `ours` are left out. Where the run is on a GPU (`kind` cuda), also who is on
+    it; see `observe_gpu`.
     """
-    own = psutil.Process()
-    processes = {process: _cpu_seconds(process) for process in psutil.process_iter() if process != own}
+    known = {os.getpid(), *ours}
+    processes = {process: _cpu_seconds(process) for process in psutil.process_iter() if process.pid not in known}
     psutil.cpu_percent()
     time.sleep(seconds)
     total = psutil.cpu_percent()

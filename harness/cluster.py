@@ -45,6 +45,7 @@ class Cluster:
     machines: dict[str, dict[str, Any]] = field(default_factory=dict)
     loads: list[dict[str, Any]] = field(default_factory=list)
     tensorrt: dict[str, str] = field(default_factory=dict)
+    pids: dict[str, int] = field(default_factory=dict)
 
     @property
     def machine(self) -> dict[str, Any]:
@@ -76,6 +77,7 @@ class Cluster:
             except (self.ray.exceptions.RayError, ValueError) as error:
                 fault = " ".join(str(getattr(error, "cause", None) or error).split()[-40:])
                 print(f"{waiting[call][0]}: left out ({fault})", flush=True)
+        self._observe_loads({slot.name: slot.node_id for slot in slots})
         if not self.actors:
             raise ClusterError(f"--cluster: no device of the cluster can be used ({fault})")
 
@@ -100,7 +102,20 @@ class Cluster:
             self.ray.kill(actor)
             raise ValueError(f"its TensorRT is {described['tensorrt']}, this run measures {self.tensorrt}")
         self.actors[name], self.machines[name], self.tensorrt = actor, machine, described["tensorrt"]
-        self.loads.append(described["load"])
+        self.pids[name] = described["pid"]
+
+    def _observe_loads(self, nodes: dict[str, str]) -> None:
+        """Once all have started: devices of one node that still start would take one another for a disturbance."""
+        calls = {}
+        for name, actor in self.actors.items():
+            calls[name] = actor.observe_load.remote([self.pids[o] for o in self.actors if nodes[o] == nodes[name]])
+        for name, call in calls.items():
+            try:
+                self.loads.append(self.ray.get(call))
+            except self.ray.exceptions.RayError as error:
+                print(f"{name}: left out ({first_line(error)})", flush=True)
+                self.drop(name)
+                del self.machines[name]
 
     def measure_ceilings(self) -> dict[str, Any]:
         """Of the first machine, as `ceilings.measure_ceilings` answers. Raises CalibrationFailed."""

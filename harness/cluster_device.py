@@ -5,6 +5,7 @@ A Ray actor: `next_rows` waits in one thread while `finish` can be called in ano
 
 from __future__ import annotations
 
+import os
 import queue
 import sys
 import tempfile
@@ -56,9 +57,12 @@ class Device:
         self.fault = ""
 
     def describe(self) -> dict[str, Any]:
-        """The machine, TensorRT's versions on it by backend, and who else uses it."""
-        load = observe_load(self.machine["kind"])
-        return {"machine": self.machine, "tensorrt": self.tensorrt, "load": load}
+        """The machine, TensorRT's versions on it by backend, and this process's number there."""
+        return {"machine": self.machine, "tensorrt": self.tensorrt, "pid": os.getpid()}
+
+    def observe_load(self, ours: list[int]) -> dict[str, Any]:
+        """Who uses the machine beside the devices of this run, whose pids are `ours`; see audit.observe_load."""
+        return observe_load(self.machine["kind"], ours=ours)
 
     def measure_ceilings(self) -> dict[str, Any]:
         """As ceilings.json has them, or `failed` with the reason."""

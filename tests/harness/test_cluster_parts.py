@@ -110,11 +110,41 @@ def test_engines_of_the_gpu_and_its_tensorrt_travel_too(weights_dir, tmp_path):
 def test_a_device_whose_tensorrt_is_another_is_left_out():
     """Its engines are not those of the first: `--cluster` names both."""
     cluster = Cluster(SimpleNamespace(kill=lambda actor: None))
-    described = {"machine": {"device": GPU}, "tensorrt": {"tensorrt_engine": VERSION}, "load": {}}
+    described = {"machine": {"device": GPU}, "tensorrt": {"tensorrt_engine": VERSION}, "pid": 1}
     cluster._admit("first", "actor", described)
     with pytest.raises(ValueError, match=r"its TensorRT is \{\}, this run measures \{'tensorrt_engine': '8.6.0'\}"):
         cluster._admit("second", "actor", {**described, "tensorrt": {}})
     assert (list(cluster.actors), cluster.tensorrt) == (["first"], described["tensorrt"])
+
+
+class RayError(Exception):
+    pass
+
+
+class Looking:
+    """An actor that answers `observe_load`, or is gone."""
+
+    def __init__(self, gone=False):
+        self.gone = gone
+        self.observe_load = SimpleNamespace(remote=lambda ours: RayError("it died") if gone else {"ours": ours})
+
+
+def get_or_raise(answer):
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def test_devices_of_one_node_are_no_disturbance_to_one_another(capsys):
+    """Each looks past the processes of this run on its own node; one that is gone is left out, with a line."""
+    ray = SimpleNamespace(get=get_or_raise, kill=lambda actor: None, exceptions=SimpleNamespace(RayError=RayError))
+    nodes = {"a.0": "a", "a.1": "a", "b": "b", "c": "c"}
+    actors = {name: Looking(gone=name == "c") for name in nodes}
+    cluster = Cluster(ray, actors, {name: {} for name in nodes}, pids={"a.0": 1, "a.1": 2, "b": 3, "c": 4})
+    cluster._observe_loads(nodes)
+    assert cluster.loads == [{"ours": [1, 2]}, {"ours": [1, 2]}, {"ours": [3]}]
+    assert (list(cluster.actors), list(cluster.machines)) == (["a.0", "a.1", "b"], ["a.0", "a.1", "b"])
+    assert capsys.readouterr().out == "c: left out (it died)\n"
 
 
 def test_a_device_gets_the_files_it_lacks_and_measures_as_a_sweep_does(weights_dir, worker_script, monkeypatch):

@@ -110,6 +110,8 @@ def test_two_nodes_measure_what_one_machine_measures(two_nodes, start_harness, r
     assert outcome == {str(row.job): (row.status.replace("unstable", "ok"), sorted(row.samples)) for row in here}
     machines = json.loads((tmp_path / "results/r/machines.json").read_text())
     assert set(machines) == {row.options["machine"] for row in there}
+    load = json.loads((tmp_path / "results/r/audit.json").read_text())["load_before"]
+    assert "ray::Device" not in {process["name"] for process in load["processes"]}
 
 
 def test_a_caller_that_is_on_no_node_goes_through_ray_client(two_nodes, start_harness, tmp_path):

@@ -5,9 +5,11 @@ import os
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from harness.__main__ import main
+from harness.audit import observe_load
 
 
 @pytest.mark.parametrize(
@@ -161,6 +163,18 @@ def test_the_audit_keeps_where_the_time_went(run_harness, tmp_path):
     parts = ("importing", "loading", "parity", "warm_up", "measuring", "other")
     assert sum(sheet[name] for name in parts) == pytest.approx(sheet["wall"])
     assert 0 < audit["null_job_ms"] < 0.01
+
+
+def test_processes_of_the_run_are_no_disturbance(monkeypatch):
+    """Two looks at a machine with one process, which takes a core."""
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        monkeypatch.setattr(psutil, "process_iter", lambda: [psutil.Process(busy.pid)])
+        assert len(observe_load("cpu", 0.5)["processes"]) == 1
+        assert observe_load("cpu", 0.5, ours=[busy.pid])["processes"] == []
+    finally:
+        busy.kill()
+        busy.wait()
 
 
 def test_a_busy_machine_is_named(run_harness, tmp_path):
