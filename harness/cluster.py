@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import socket
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,28 +11,14 @@ from typing import Any
 
 from harness.ceilings import CalibrationFailed
 from harness.cluster_device import Device
+from harness.cluster_slots import TYPE, ClusterError, Slot, find_slots
 from harness.config import BenchConfig
 from harness.launch import ROOT
 from harness.machine import describe_gpu
 
 LOOPBACK = "127.0.0.1"
-TYPE = "accelerator_type:"  # how Ray spells that a node has accelerators of this type
 START_TIMEOUT_S = 120.0
 JOIN_ATTEMPTS = 3
-
-
-class ClusterError(ValueError):
-    """The cluster cannot be used, or is gone; one line, with the mend."""
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A place for one device: a GPU of a node, or the whole node when its CPU is measured."""
-
-    name: str
-    node_id: str
-    accelerator: str | None
-    cpus: float
 
 
 @dataclass
@@ -204,37 +189,6 @@ def check_answer(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as error:
         raise ClusterError(f"--cluster {address}: nobody answers there ({error.strerror or error})") from None
-
-
-def find_slots(nodes: list[dict[str, Any]], accelerator: str | None, device: str) -> list[Slot]:
-    """Places on the nodes that are alive: GPUs of one type, or whole nodes where there are none or `device` is cpu.
-
-    Raises ClusterError when several types are there and none is named, or the one named is not.
-    """
-    alive = [node for node in nodes if node["Alive"]]
-    types = {node["NodeID"]: find_type(node["Resources"]) for node in alive}
-    known = sorted({kind for kind in types.values() if kind})
-    wanted = accelerator or (known[0] if len(known) == 1 and device != "cpu" else None)
-    if wanted is None and len(known) > 1 and device != "cpu":
-        raise ClusterError(f"--accelerator: the cluster has {', '.join(known)}; name one, or give --device cpu")
-    if wanted and wanted not in known:
-        raise ClusterError(f"--accelerator {wanted}: not in the cluster (there are: {', '.join(known) or 'none'})")
-    slots = []
-    for node in alive:
-        if wanted and types[node["NodeID"]] != wanted:
-            continue
-        cards = int(node["Resources"]["GPU"]) if wanted else 1
-        host = re.sub(r"[^\w.-]", "_", f"{node['NodeManagerHostname']}-{node['NodeID'][:6]}").lstrip(".")
-        for card in range(cards):
-            cpus = 1 if wanted else node["Resources"].get("CPU", 1)
-            slots.append(Slot(f"{host}.{card}" if cards > 1 else host, node["NodeID"], wanted, cpus))
-    return slots
-
-
-def find_type(resources: dict[str, float]) -> str | None:
-    """Accelerator type of a node that has GPUs."""
-    named = [name.removeprefix(TYPE) for name in resources if name.startswith(TYPE)]
-    return named[0] if named and resources.get("GPU") else None
 
 
 def resolve(path: str) -> str:

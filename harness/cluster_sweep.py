@@ -10,9 +10,10 @@ from functools import partial
 from typing import Any
 
 from harness.artifacts import Model
-from harness.cluster import Cluster, ClusterError, first_line
+from harness.cluster import Cluster, first_line
 from harness.cluster_board import Board, Unit, make_units
 from harness.cluster_files import list_checksums, pack
+from harness.cluster_slots import ClusterError
 from harness.commands import describe_job
 from harness.config import BenchConfig
 from harness.interrupt import Interrupt

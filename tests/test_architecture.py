@@ -39,7 +39,7 @@ INSIDE_HARNESS = {
         "artifacts", "audit", "ceilings", "cluster_files", "config", "environments", "machine", "plan", "schema",
         "store", "sweep", "telemetry",
     ),
-    "cluster": ("ceilings", "cluster_device", "config", "launch", "machine"),
+    "cluster": ("ceilings", "cluster_device", "cluster_slots", "config", "launch", "machine"), "cluster_slots": (),
     "nvml": (), "gpm": ("nvml",), "gpu_samples": ("nvml",), "telemetry": ("gpm", "gpu_samples", "nvml"),
     "calibrate": (), "ceilings": ("launch", "store"), "traces": ("plan", "schema"),
     "environments": ("backends", "config", "launch"), "limits": (),

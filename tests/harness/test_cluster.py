@@ -7,7 +7,8 @@ import pytest
 from conftest import ROOT
 
 from harness.artifacts import find_models
-from harness.cluster import Cluster, ClusterError
+from harness.cluster import Cluster
+from harness.cluster_slots import ClusterError
 from harness.cluster_sweep import ClusterSweep
 from harness.config import BenchConfig
 from harness.interrupt import Interrupt

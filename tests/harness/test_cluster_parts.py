@@ -11,10 +11,11 @@ from test_engines_found import GPU, VERSION, add_engine
 
 from harness.artifacts import find_models
 from harness.backends import BACKENDS
-from harness.cluster import Cluster, ClusterError, find_slots, join
+from harness.cluster import Cluster, join
 from harness.cluster_board import Board, make_units
 from harness.cluster_device import Device
 from harness.cluster_files import find_same, list_checksums, pack, unpack
+from harness.cluster_slots import ClusterError, find_slots
 from harness.config import BenchConfig
 from harness.plan import Group, may_share_worker, plan_groups
 from harness.schema import Job, Row, SchemaError
