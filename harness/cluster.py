@@ -30,7 +30,6 @@ class Cluster:
     machines: dict[str, dict[str, Any]] = field(default_factory=dict)
     loads: list[dict[str, Any]] = field(default_factory=list)
     tensorrt: dict[str, str] = field(default_factory=dict)
-    pids: dict[str, int] = field(default_factory=dict)
 
     @property
     def machine(self) -> dict[str, Any]:
@@ -55,14 +54,17 @@ class Cluster:
         for call in late:
             print(f"{waiting[call][0]}: not free within {START_TIMEOUT_S:g} s, so it is left out.", flush=True)
             self.ray.kill(waiting[call][1])
-        fault = "all are in use"
+        fault, pids = "all are in use", {}
         for call in sorted(ready, key=lambda call: waiting[call][0]):
+            name, actor = waiting[call]
             try:
-                self._admit(*waiting[call], self.ray.get(call))
+                described = self.ray.get(call)
+                self._admit(name, actor, described)
+                pids[name] = described["pid"]
             except (self.ray.exceptions.RayError, ValueError) as error:
                 fault = " ".join(str(getattr(error, "cause", None) or error).split()[-40:])
-                print(f"{waiting[call][0]}: left out ({fault})", flush=True)
-        self._observe_loads({slot.name: slot.node_id for slot in slots})
+                print(f"{name}: left out ({fault})", flush=True)
+        self._observe_loads(pids, {slot.name: slot.node_id for slot in slots})
         if not self.actors:
             raise ClusterError(f"--cluster: no device of the cluster can be used ({fault})")
 
@@ -87,13 +89,12 @@ class Cluster:
             self.ray.kill(actor)
             raise ValueError(f"its TensorRT is {described['tensorrt']}, this run measures {self.tensorrt}")
         self.actors[name], self.machines[name], self.tensorrt = actor, machine, described["tensorrt"]
-        self.pids[name] = described["pid"]
 
-    def _observe_loads(self, nodes: dict[str, str]) -> None:
+    def _observe_loads(self, pids: dict[str, int], nodes: dict[str, str]) -> None:
         """Once all have started: devices of one node that still start would take one another for a disturbance."""
         calls = {}
         for name, actor in self.actors.items():
-            calls[name] = actor.observe_load.remote([self.pids[o] for o in self.actors if nodes[o] == nodes[name]])
+            calls[name] = actor.observe_load.remote([pids[o] for o in self.actors if nodes[o] == nodes[name]])
         for name, call in calls.items():
             try:
                 self.loads.append(self.ray.get(call))

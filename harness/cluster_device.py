@@ -75,8 +75,8 @@ class Device:
         """Whether this machine has these very files, here or from an earlier `receive`."""
         if image_size not in self.models:
             for folder in (self.weights_dir, self._path / "weights"):
-                engines = {"gpu": self.machine["device"], "tensorrt": self.tensorrt}
-                model = find_same(folder, image_size, self.config.arch, checksums, **engines)
+                gpu, arch = self.machine["device"], self.config.arch
+                model = find_same(folder, image_size, arch, checksums, gpu=gpu, tensorrt=self.tensorrt)
                 if model is not None:
                     self.models[image_size] = model
                     break

@@ -74,9 +74,9 @@ def run(request: Request) -> int:
         if request.cluster is not None:
             cluster = connect(request.cluster, config, request.accelerator, folder.run_id, request.weights_dir)
             machine = cluster.machine
-            models = find_models(
-                request.weights_dir, config.image_sizes, config.arch, machine["device"], cluster.tensorrt
-            )
+            if cluster.tensorrt:  # engines beside the files above, which are read again for that
+                known = request.weights_dir, config.image_sizes, config.arch
+                models = find_models(*known, machine["device"], cluster.tensorrt)
         load = cluster.load if cluster else observe_load(machine["kind"])
         busy = describe_load(load)
         if busy and config.strict:
@@ -108,9 +108,11 @@ def open_folder(
 ) -> None:
     """Create the run's folder, or accept the one that is there. Raises StoreError when it may not be continued."""
     if folder.path.exists() and (request.resume or request.continue_or_replace):
-        fault = find_difference(folder, config, machine, models)
+        before = BenchConfig(**folder.read_config())
+        may_go_on = replace(before, rounds=max(before.rounds, config.rounds)) == config  # more rounds do no harm
+        fault = find_difference(folder, machine, models) if may_go_on else "its config differs"
         if not fault:
-            if BenchConfig(**folder.read_config()) != config:  # more rounds; a field that is new since is no difference
+            if before != config:  # a field that is new since is no difference
                 folder.write_config(asdict(config))
             return
         if request.resume:
@@ -119,11 +121,8 @@ def open_folder(
     folder.create(asdict(config), machine)
 
 
-def find_difference(folder: RunFolder, config: BenchConfig, machine: dict[str, Any], models: dict[int, Model]) -> str:
-    """Why rows of this folder and new ones would not belong together; empty when they do. More rounds do no harm."""
-    before = BenchConfig(**folder.read_config())
-    if replace(before, rounds=max(before.rounds, config.rounds)) != config:
-        return "its config differs"
+def find_difference(folder: RunFolder, machine: dict[str, Any], models: dict[int, Model]) -> str:
+    """Why rows of this folder and new ones of the same config would not belong together; empty when they do."""
     folder.drop_half_line()
     for row in folder.read_rows():
         if row.device != machine["device"]:

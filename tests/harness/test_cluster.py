@@ -2,6 +2,7 @@
 
 import json
 from collections import deque
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
@@ -191,3 +192,29 @@ def test_the_parent_needs_no_ray_without_the_flag():
     code = "import harness.__main__, sys; print('ray' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert out.strip() == "False"
+
+
+def test_a_device_whose_tensorrt_is_another_is_left_out():
+    """Its engines are not those of the first: `--cluster` names both."""
+    cluster = Cluster(FakeRay())
+    described = {"machine": MACHINE, "tensorrt": {"tensorrt_engine": "8.6.0"}, "pid": 1}
+    cluster._admit("first", FakeActor("first"), described)
+    with pytest.raises(ValueError, match=r"its TensorRT is \{\}, this run measures \{'tensorrt_engine': '8.6.0'\}"):
+        cluster._admit("second", FakeActor("second"), {**described, "tensorrt": {}})
+    assert (list(cluster.actors), cluster.tensorrt) == (["first"], described["tensorrt"])
+
+
+def gone(ours):
+    raise LostError("it died")
+
+
+def test_devices_of_one_node_are_no_disturbance_to_one_another(capsys):
+    """Each looks past the processes of this run on its own node; one that is gone is left out, with a line."""
+    nodes = {"a.0": "a", "a.1": "a", "b": "b", "c": "c"}
+    looks = {name: gone if name == "c" else lambda ours: {"ours": ours} for name in nodes}
+    actors = {name: SimpleNamespace(name=name, observe_load=Method(look)) for name, look in looks.items()}
+    cluster = Cluster(FakeRay(), actors, {name: {} for name in nodes})
+    cluster._observe_loads({"a.0": 1, "a.1": 2, "b": 3, "c": 4}, nodes)
+    assert cluster.loads == [{"ours": [1, 2]}, {"ours": [1, 2]}, {"ours": [3]}]
+    assert (list(cluster.actors), list(cluster.machines)) == (["a.0", "a.1", "b"], ["a.0", "a.1", "b"])
+    assert capsys.readouterr().out == "c: left out (it died)\n"

@@ -2,7 +2,6 @@
 
 from collections import deque
 from functools import partial
-from types import SimpleNamespace
 
 import faulty
 import pytest
@@ -11,7 +10,7 @@ from test_engines_found import GPU, VERSION, add_engine
 
 from harness.artifacts import find_models
 from harness.backends import BACKENDS
-from harness.cluster import Cluster, join
+from harness.cluster import join
 from harness.cluster_board import Board, make_units
 from harness.cluster_device import Device
 from harness.cluster_files import find_same, list_checksums, pack, unpack
@@ -106,46 +105,6 @@ def test_engines_of_the_gpu_and_its_tensorrt_travel_too(weights_dir, tmp_path):
     assert find_same(there, 8, "resnet18", checksums, gpu=GPU, tensorrt=versions).engines["tensorrt_engine"]
     assert find_same(there, 8, "resnet18", checksums, gpu=GPU, tensorrt={"tensorrt_engine": "11.1.0"}) is None
     assert find_same(there, 8, "resnet18", checksums, gpu="NVIDIA A100", tensorrt=versions) is None
-
-
-def test_a_device_whose_tensorrt_is_another_is_left_out():
-    """Its engines are not those of the first: `--cluster` names both."""
-    cluster = Cluster(SimpleNamespace(kill=lambda actor: None))
-    described = {"machine": {"device": GPU}, "tensorrt": {"tensorrt_engine": VERSION}, "pid": 1}
-    cluster._admit("first", "actor", described)
-    with pytest.raises(ValueError, match=r"its TensorRT is \{\}, this run measures \{'tensorrt_engine': '8.6.0'\}"):
-        cluster._admit("second", "actor", {**described, "tensorrt": {}})
-    assert (list(cluster.actors), cluster.tensorrt) == (["first"], described["tensorrt"])
-
-
-class RayError(Exception):
-    pass
-
-
-class Looking:
-    """An actor that answers `observe_load`, or is gone."""
-
-    def __init__(self, gone=False):
-        self.gone = gone
-        self.observe_load = SimpleNamespace(remote=lambda ours: RayError("it died") if gone else {"ours": ours})
-
-
-def get_or_raise(answer):
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
-
-
-def test_devices_of_one_node_are_no_disturbance_to_one_another(capsys):
-    """Each looks past the processes of this run on its own node; one that is gone is left out, with a line."""
-    ray = SimpleNamespace(get=get_or_raise, kill=lambda actor: None, exceptions=SimpleNamespace(RayError=RayError))
-    nodes = {"a.0": "a", "a.1": "a", "b": "b", "c": "c"}
-    actors = {name: Looking(gone=name == "c") for name in nodes}
-    cluster = Cluster(ray, actors, {name: {} for name in nodes}, pids={"a.0": 1, "a.1": 2, "b": 3, "c": 4})
-    cluster._observe_loads(nodes)
-    assert cluster.loads == [{"ours": [1, 2]}, {"ours": [1, 2]}, {"ours": [3]}]
-    assert (list(cluster.actors), list(cluster.machines)) == (["a.0", "a.1", "b"], ["a.0", "a.1", "b"])
-    assert capsys.readouterr().out == "c: left out (it died)\n"
 
 
 def test_a_device_gets_the_files_it_lacks_and_measures_as_a_sweep_does(weights_dir, worker_script, monkeypatch):
