@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from harness.ceilings import CalibrationFailed
 from harness.cluster_device import Device
 from harness.cluster_slots import TYPE, ClusterError, Slot, find_slots
 from harness.config import BenchConfig
@@ -102,17 +101,6 @@ class Cluster:
                 print(f"{name}: left out ({first_line(error)})", flush=True)
                 self.drop(name)
                 del self.machines[name]
-
-    def measure_ceilings(self) -> dict[str, Any]:
-        """Of the first machine, as `ceilings.measure_ceilings` answers. Raises CalibrationFailed."""
-        name, actor = next(iter(self.actors.items()))
-        try:
-            measured = self.ray.get(actor.measure_ceilings.remote())
-        except self.ray.exceptions.RayError as error:
-            raise CalibrationFailed(f"{name}: {first_line(error)}") from None
-        if "failed" in measured:
-            raise CalibrationFailed(f"{name}: {measured['failed']}")
-        return {**measured, "machine": name}
 
     def drop(self, name: str) -> None:
         """Do without a device, which may be gone or only misbehave."""

@@ -27,7 +27,10 @@ LOOK_S = 1.0  # how soon an interruption is seen
 
 @dataclass
 class ClusterSweep:
-    """What `Sweep` is on one machine. `time_sheet` adds up all devices: its wall clock is device-seconds."""
+    """What `Sweep` is on one machine. `time_sheet` adds up all devices: its wall clock is device-seconds.
+
+    `on_ceilings`: where the machine's ceilings are wanted, who hears them; see ceilings.measure_ceilings, or `failed`.
+    """
 
     config: BenchConfig
     cluster: Cluster
@@ -36,6 +39,7 @@ class ClusterSweep:
     on_row: Callable[[Row], None]
     interrupt: Interrupt
     time_sheet: TimeSheet
+    on_ceilings: Callable[[dict[str, Any]], None] | None = None
     clock_overhead_ms: list[float] = field(default_factory=list)
     packed: dict[int, Any] = field(default_factory=dict)
 
@@ -44,13 +48,22 @@ class ClusterSweep:
         start, devices = time.monotonic(), len(self.cluster.actors)
         self.board = Board(deque(make_units(groups, partial(may_share_worker, config=self.config), devices)))
         self.calls: dict[Any, str] = {}
-        self.told = False
-        for name in list(self.cluster.actors):
+        self.calibration, self.told = None, False
+        *names, last = self.cluster.actors
+        for name in names:
             self._assign(name)
+        if self.on_ceilings:  # by the one that would get the smallest unit: nobody waits for it
+            self._calibrate(last)
+        else:
+            self._assign(last)
         while self.calls and not self.interrupt.abandoned:
             ready, _ = self.cluster.ray.wait(list(self.calls), timeout=LOOK_S)
             for call in ready:
-                self._hear(self.calls.pop(call), call)
+                name = self.calls.pop(call)
+                if call == self.calibration:
+                    self._hear_ceilings(name, call, time.monotonic() - start)
+                else:
+                    self._hear(name, call)
             if self.interrupt.requested and not self.told:
                 self._finish()
         self.time_sheet.wall += devices * (time.monotonic() - start)
@@ -68,6 +81,21 @@ class ClusterSweep:
             self._start(name, unit)
         except self.cluster.ray.exceptions.RayError as error:
             self._lose(name, first_line(error))
+
+    def _calibrate(self, name: str) -> None:
+        self.calibration = self.cluster.actors[name].measure_ceilings.remote()
+        self.calls[self.calibration] = name
+
+    def _hear_ceilings(self, name: str, call: Any, seconds: float) -> None:
+        """Hand them on, and give the device its first unit."""
+        assert self.on_ceilings is not None
+        self.time_sheet.calibrating += seconds
+        try:
+            self.on_ceilings({**self.cluster.ray.get(call), "machine": name})
+        except self.cluster.ray.exceptions.RayError as error:
+            self.on_ceilings({"failed": f"{name}: {first_line(error)}"})
+            return self._lose(name, first_line(error))
+        return self._assign(name)
 
     def _start(self, name: str, unit: Unit) -> None:
         ray, actor = self.cluster.ray, self.cluster.actors[name]

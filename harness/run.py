@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,13 +157,15 @@ def measure(
     folder.write_json("models.json", describe_models(models))
     interrupt, sheet = Interrupt(), TimeSheet()
     interrupt.install()
-    if config.calibrate and left:
-        calibrate(folder, machine, threads, sheet, cluster)
+    wanted = config.calibrate and left > 0 and not (folder.path / "ceilings.json").exists()
+    if wanted and not cluster:
+        calibrate(folder, machine, threads, sheet)
     progress = Progress(Console(), groups, len(done), machine["kind"])  # its clock starts here
     sweep: Sweep | ClusterSweep
     if cluster:
         folder.write_json("machines.json", cluster.machines)
-        sweep = ClusterSweep(config, cluster, folder, models, progress.show_row, interrupt, sheet)
+        hear = partial(keep_ceilings, folder) if wanted else None
+        sweep = ClusterSweep(config, cluster, folder, models, progress.show_row, interrupt, sheet, hear)
     else:
         telemetry = Telemetry.open(machine["kind"])
         if machine["kind"] == "cuda" and telemetry.absent:
@@ -189,23 +192,26 @@ def describe_models(models: dict[int, Model]) -> dict[str, Any]:
     return {size: {name: m[name] for name in known if name in m} for size, m in manifests.items()}
 
 
-def calibrate(
-    folder: RunFolder, machine: dict[str, Any], threads: int, sheet: TimeSheet, cluster: Cluster | None = None
-) -> None:
-    """Measure the machine's ceilings once a run, and say them."""
-    if (folder.path / "ceilings.json").exists():
-        return
+def calibrate(folder: RunFolder, machine: dict[str, Any], threads: int, sheet: TimeSheet) -> None:
+    """Measure the machine's ceilings, and say them."""
     start = time.monotonic()
     try:
-        log = folder.path / "logs/calibrate.log"
-        ceilings = cluster.measure_ceilings() if cluster else measure_ceilings(sys.executable, machine, threads, log)
-        folder.write_json("ceilings.json", ceilings)
-        print(describe_ceilings(ceilings), flush=True)
+        ceilings = measure_ceilings(sys.executable, machine, threads, folder.path / "logs/calibrate.log")
     except CalibrationFailed as failure:
-        print(f"No ceilings: {failure}.", flush=True)
+        ceilings = {"failed": str(failure)}
+    keep_ceilings(folder, ceilings)
     seconds = time.monotonic() - start
     sheet.calibrating += seconds
     sheet.wall += seconds
+
+
+def keep_ceilings(folder: RunFolder, ceilings: dict[str, Any]) -> None:
+    """Write and say the machine's ceilings, or why there are none."""
+    if "failed" in ceilings:
+        print(f"No ceilings: {ceilings['failed']}.", flush=True)
+        return
+    folder.write_json("ceilings.json", ceilings)
+    print(describe_ceilings(ceilings), flush=True)
 
 
 def write_audit(folder: RunFolder, sweep: Sweep | ClusterSweep, load: dict[str, Any], *, planned_jobs: int) -> None:

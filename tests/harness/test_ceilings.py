@@ -103,18 +103,15 @@ def test_failures_have_a_reason(tmp_path, monkeypatch):
         measure_ceilings("/nonesuch", CPU, 1, log)
 
 
-def test_a_run_goes_on_without_ceilings_and_measures_them_once(tmp_path, monkeypatch, capsys):
-    """The reason is printed, the time is on the sheet; ceilings that are there stay as they are."""
+def test_a_run_goes_on_without_ceilings(tmp_path, monkeypatch, capsys):
+    """The reason is printed, the time is on the sheet, and no file says that they were measured."""
     folder = RunFolder(tmp_path)
     monkeypatch.setattr(sys, "executable", "/nonesuch")
     sheet = TimeSheet()
     calibrate(folder, CPU, 1, sheet)
     assert capsys.readouterr().out == "No ceilings: cannot start /nonesuch: No such file or directory.\n"
     assert 0 < sheet.calibrating == sheet.wall
-    folder.write_json("ceilings.json", {"kept": True})
-    monkeypatch.setattr("harness.run.measure_ceilings", lambda *arguments: pytest.fail("measured again"))
-    calibrate(folder, CPU, 1, sheet)
-    assert json.loads((tmp_path / "ceilings.json").read_text()) == {"kept": True}
+    assert not (tmp_path / "ceilings.json").exists()
 
 
 def test_models_by_size_have_what_the_export_recorded(tmp_path):
@@ -132,7 +129,10 @@ def test_models_by_size_have_what_the_export_recorded(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_keeps_its_ceilings_and_models(run_harness, tmp_path):
-    """The real child on this CPU: fp32 over 0.1 GFLOP/s, said in one line, timed on the sheet, kept with the run."""
+    """The real child on this CPU: fp32 over 0.1 GFLOP/s, said in one line, timed on the sheet, kept with the run.
+
+    A run that goes on keeps what it has.
+    """
     code, out, err = run_harness("--backends", "[faulty/fine]", "--calibrate", "true", "--run_id", "run")
     assert code == 0, out + err
     folder = tmp_path / "results" / "run"
@@ -143,6 +143,11 @@ def test_a_run_keeps_its_ceilings_and_models(run_harness, tmp_path):
     assert out.count("Ceilings: matrix products fp32") == 1
     assert json.loads((folder / "audit.json").read_text())["time_sheet_s"]["calibrating"] > 0
     assert json.loads((folder / "models.json").read_text()) == {"8": {"flops_per_image": 1000}}
+    rows = (folder / "rows.jsonl").read_text().splitlines(keepends=True)
+    (folder / "rows.jsonl").write_text("".join(rows[:-1]))
+    code, out, err = run_harness("--resume", "run")
+    assert (code, "1 jobs to measure" in out, "Ceilings" in out) == (0, True, False), out + err
+    assert json.loads((folder / "ceilings.json").read_text()) == found
 
 
 @pytest.mark.gpu

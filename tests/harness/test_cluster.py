@@ -42,7 +42,8 @@ class FakeActor:
 
     def __init__(self, name, script=lambda job, row: row):
         self.name, self.script, self.started, self.left = name, script, [], deque()
-        for method in ("has_model", "receive", "start", "next_rows", "finish"):
+        self.ceilings = {"copy_gb_per_s": 1.0}
+        for method in ("has_model", "receive", "start", "next_rows", "finish", "measure_ceilings"):
             setattr(self, method, Method(getattr(self, f"_{method}")))
 
     def _has_model(self, size, checksums):
@@ -57,6 +58,11 @@ class FakeActor:
 
     def _finish(self):
         self.left.clear()
+
+    def _measure_ceilings(self):
+        if self.ceilings is None:
+            raise LostError("gone")
+        return self.ceilings
 
     def _next_rows(self):
         if not self.left:
@@ -123,6 +129,31 @@ def test_groups_are_spread_over_machines_and_each_job_has_one_row(sweep):
     assert min(len(a.started), len(b.started)) >= 1
     assert measured.time_sheet.measuring == 4.0
     assert len(measured.clock_overhead_ms) == 4
+
+
+@pytest.mark.parametrize(("names", "begun"), [("ab", [1, 0]), ("a", [0])])
+def test_the_device_with_the_smallest_unit_measures_the_ceilings_while_the_others_begin(sweep, names, begun):
+    """And then its unit; alone, it measures them first."""
+    actors, heard = [FakeActor(name) for name in names], []
+    measured = sweep(*actors)
+    measured.on_ceilings = lambda ceilings: heard.append((ceilings, [len(actor.started) for actor in actors]))
+    measured.models |= {16: measured.models[8]}
+    measured.run([Group(tuple(jobs_of("fine", 1, 2, size=size))) for size in (8, 16)])
+    assert heard == [({"copy_gb_per_s": 1.0, "machine": names[-1]}, begun)]
+    assert actors[-1].started[0][0].image_size == 8
+    assert len(stored(measured)) == 4
+    assert measured.time_sheet.calibrating > 0
+
+
+def test_a_device_that_is_lost_while_it_measures_the_ceilings_costs_nothing_else(sweep):
+    """The reason is told, the other device measures everything."""
+    a, b, heard = FakeActor("a"), FakeActor("b"), []
+    b.ceilings = None
+    measured = sweep(a, b)
+    measured.on_ceilings = heard.append
+    measured.run(GROUPS)
+    assert heard == [{"failed": "b: gone"}]
+    assert (stored(measured), measured.cluster.ray.killed) == (PLANNED, ["b"])
 
 
 def fail_at(batch, answer):
