@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.accuracy import expected_accuracies
-from analysis.cells import Cell, Key, build_cells
+from analysis.cells import Cell, Key, build_cells, draw_ahead
 from analysis.hardware import Hardware, find_hardware
 from analysis.load import Run
 from analysis.pareto import with_fronts
@@ -53,6 +53,7 @@ class Study:
 def judge(run: Run) -> Study:
     """Compute everything that is derived from a run's rows."""
     cells = build_cells(run.rows)
+    draw_ahead(cells.values())
     accuracy = {size: record.get("accuracy") for size, record in run.weights.items()}
     hardware = find_hardware(run)
     table = summarise(cells, accuracy, hardware)

@@ -60,8 +60,9 @@ class ClusterSweep:
             ready, _ = self.cluster.ray.wait(list(self.calls), timeout=LOOK_S)
             for call in ready:
                 name = self.calls.pop(call)
-                if call == self.calibration:
-                    self._hear_ceilings(name, call, time.monotonic() - start)
+                if self.on_ceilings and call == self.calibration:
+                    self.time_sheet.calibrating += time.monotonic() - start
+                    self._hear_ceilings(name, call, self.on_ceilings)
                 else:
                     self._hear(name, call)
             if self.interrupt.requested and not self.told:
@@ -86,14 +87,12 @@ class ClusterSweep:
         self.calibration = self.cluster.actors[name].measure_ceilings.remote()
         self.calls[self.calibration] = name
 
-    def _hear_ceilings(self, name: str, call: Any, seconds: float) -> None:
+    def _hear_ceilings(self, name: str, call: Any, tell: Callable[[dict[str, Any]], None]) -> None:
         """Hand them on, and give the device its first unit."""
-        assert self.on_ceilings is not None
-        self.time_sheet.calibrating += seconds
         try:
-            self.on_ceilings({**self.cluster.ray.get(call), "machine": name})
+            tell({**self.cluster.ray.get(call), "machine": name})
         except self.cluster.ray.exceptions.RayError as error:
-            self.on_ceilings({"failed": f"{name}: {first_line(error)}"})
+            tell({"failed": f"{name}: {first_line(error)}"})
             return self._lose(name, first_line(error))
         return self._assign(name)
 

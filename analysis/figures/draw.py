@@ -35,18 +35,22 @@ FIGURES: dict[str, Draw] = {
 
 
 def draw_figures(
-    table: pd.DataFrame, origin: Mapping[str, str], folder: Path, languages: Iterable[str] = LANGUAGES
+    table: pd.DataFrame,
+    origin: Mapping[str, str],
+    folder: Path,
+    languages: Iterable[str] = LANGUAGES,
+    names: Iterable[str] = tuple(FIGURES),
 ) -> list[str]:
     """Write figures/<name>.{png,svg} in English and figures/ru/ in Russian under `folder`; answers the names drawn.
 
-    `origin` names device, clock and run for the caption. A figure without data is left out, and a file of that name
-    from an earlier call is removed.
+    `origin` names device, clock and run for the caption; `names` are keys of FIGURES. A figure without data is left
+    out, and a file of that name from an earlier call is removed.
     """
     drawn = []
-    for name, draw in FIGURES.items():
+    for name in names:
         for code in languages:
             target = folder / "figures" / ("" if code == "en" else code)
-            figure = draw(table, Language(code), FIGURE_WORDS[code]["caption"].format(**origin))
+            figure = FIGURES[name](table, Language(code), FIGURE_WORDS[code]["caption"].format(**origin))
             if figure is None:
                 for suffix in (".png", ".svg"):
                     (target / f"{name}{suffix}").unlink(missing_ok=True)

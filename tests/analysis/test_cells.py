@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.cells import Cell, build_cells
+from analysis.cells import Cell, build_cells, draw_ahead
 from harness.schema import WIDE_INTERVAL, Row
 from tests.analysis import synthetic
 
@@ -84,3 +84,16 @@ def test_nineteen_of_twenty_believed_cells_are_as_near_the_true_time_as_was_aske
             believed.append(abs(cell.mean_ms / 10 - 1) <= 0.01)
     assert len(believed) >= 100
     assert np.mean(believed) >= 0.95
+
+
+def test_draws_made_ahead_are_those_made_when_asked_for() -> None:
+    """Side by side, and of what has samples; the others stay without."""
+    rows = [round_of(number, 10.0 + number) for number in (1, 2)]
+    rows += [synthetic.make_row(synthetic.CPU[0], 224, batch) for batch in (8, 16)]
+    rows.append(synthetic.failed_row(synthetic.CPU[0], 224, 32, "oom", "no memory"))
+    ahead, asked = build_cells(rows), build_cells(rows)
+    draw_ahead(ahead.values())
+    made = [key for key, cell in ahead.items() if "_bootstrap" in vars(cell)]
+    assert [key.batch_size for key in made] == [1, 8, 16]
+    for key in made:
+        assert np.array_equal(ahead[key].draws, asked[key].draws)
