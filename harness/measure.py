@@ -6,6 +6,7 @@ Standard library and NumPy only, Python 3.10: imported by workers.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +53,7 @@ class Samples:
     doubt: str
     half_width_percent: float
     coverage: float  # sum of device_ms over the wall clock of its windows; about 1 when the clock saw all the work
-    enqueue_ms: float | None  # host time of one call, where a call only enqueues
+    enqueue_ms: float | None  # median over windows, see Window; where a call only enqueues
 
 
 @dataclass(frozen=True)
@@ -138,13 +139,13 @@ def sample(clock: Clock, run: Callable[[], None], batch_size: int, rule: StopRul
     start = clock.now_ms()
     device_ms: list[float] = []
     throughput_fps: list[float] = []
+    enqueue_ms: list[float] = []
     wall_ms = 0.0
-    enqueue_ms = None
     known = False
     count = rule.min_samples
     while True:
         window = clock.window(run, count)
-        enqueue_ms = window.enqueue_ms
+        enqueue_ms += [] if window.enqueue_ms is None else [window.enqueue_ms]
         device_ms += window.samples_ms
         throughput_fps.append(1000.0 * batch_size * count / window.wall_ms)
         wall_ms += window.wall_ms
@@ -156,8 +157,8 @@ def sample(clock: Clock, run: Callable[[], None], batch_size: int, rule: StopRul
         if at_limit or hopeless or (known and confirmed and seconds >= rule.min_seconds):
             doubt = _tell_doubt(rule, hopeless=not at_limit)
             doubt = doubt if not known else "" if steady else "warm-up windows did not agree before the time limit"
-            coverage = sum(device_ms) / wall_ms
-            return Samples(device_ms, throughput_fps, warmup_ms, doubt, half_width, coverage, enqueue_ms)
+            coverage, enqueue = sum(device_ms) / wall_ms, statistics.median(enqueue_ms) if enqueue_ms else None
+            return Samples(device_ms, throughput_fps, warmup_ms, doubt, half_width, coverage, enqueue)
         count = _next_count(len(device_ms), seconds, rule)
 
 

@@ -7,15 +7,20 @@ from harness.measure import MIN_COVERAGE
 
 
 class FakeCuda:
-    """A GPU with one stream. The host needs `launch_ms` to enqueue an inference, the device `kernel_ms` to run it."""
+    """A GPU with one stream. The host needs `launch_ms` to enqueue an inference, the device `kernel_ms` to run it.
 
-    def __init__(self, launch_ms, kernel_ms):
+    Its driver holds `depth` inferences, and lets who brings another one wait.
+    """
+
+    def __init__(self, launch_ms, kernel_ms, depth=1000):
         self.host_ms = self.device_ms = 0.0
-        self.launch_ms, self.kernel_ms = launch_ms, kernel_ms
+        self.launch_ms, self.kernel_ms, self.depth = launch_ms, kernel_ms, depth
         self.ends_ms, self.most_ahead = [], 0
 
     def run(self):
         self.host_ms += self.launch_ms
+        if len(self.ends_ms) >= self.depth:
+            self.host_ms = max(self.host_ms, self.ends_ms[-self.depth])
         self.device_ms = max(self.device_ms, self.host_ms) + self.kernel_ms
         self.ends_ms = [end for end in self.ends_ms if end > self.host_ms] + [self.device_ms]
         self.most_ahead = max(self.most_ahead, len(self.ends_ms))
@@ -109,6 +114,13 @@ def test_the_host_time_of_an_enqueue_is_read():
     """What launch-bound means: the host needs 1 ms for what the device does in 0.2 ms."""
     cuda = FakeCuda(1.0, 0.2)
     assert make_clock(cuda).window(cuda.run, 10).enqueue_ms == pytest.approx(1.0)
+
+
+def test_an_enqueue_that_waits_for_a_full_queue_is_not_the_hosts_time():
+    """A driver that holds five inferences: in a long window nearly every call lasts as long as the device's 2 ms."""
+    cuda = FakeCuda(0.1, 2.0, depth=5)
+    assert make_clock(cuda).window(cuda.run, 100).enqueue_ms == pytest.approx(0.1)
+    assert cuda.most_ahead == 5
 
 
 def test_a_cache_flush_is_in_no_sample_and_in_no_wall_clock():

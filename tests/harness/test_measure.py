@@ -18,8 +18,8 @@ class FakeClock:
 
     name = "fake"
 
-    def __init__(self, times_ms):
-        self.times_ms = iter(times_ms)
+    def __init__(self, times_ms, enqueue_ms=()):
+        self.times_ms, self.enqueue_ms = iter(times_ms), iter(enqueue_ms)
         self.elapsed_ms = 0.0
         self.windows = []
 
@@ -29,7 +29,7 @@ class FakeClock:
             run()
         self.elapsed_ms += sum(samples)
         self.windows.append(count)
-        return Window(samples, sum(samples))
+        return Window(samples, sum(samples), next(self.enqueue_ms, None))
 
     def now_ms(self):
         return self.elapsed_ms
@@ -80,6 +80,15 @@ def test_constant_times_stop_at_the_second_look():
     assert result.coverage == 1.0
     assert result.device_ms == [10.0] * 25
     assert result.throughput_fps == [pytest.approx(400.0)] * 2
+
+
+def test_the_host_time_of_an_enqueue_is_the_median_over_windows():
+    """Not that of the last one, and not of the warm-up's three."""
+    clock = FakeClock(repeat(10.0), enqueue_ms=[9.0, 9.0, 9.0, 1.0, 3.0])
+    result = sample(clock, nothing, 4, make_rule())
+    assert len(clock.windows) == 5
+    assert result.enqueue_ms == 2.0
+    assert sample(FakeClock(repeat(10.0)), nothing, 4, make_rule()).enqueue_ms is None
 
 
 def test_sampling_goes_on_for_min_seconds():
