@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from analysis.scaling_facts import scaling_facts
 from analysis.study import Study
 from harness.schema import BASELINE
 
+CARD = re.compile(r"\.\d+$")  # of a device's name, where its machine has several
 NAMED_CLASSES = 10  # in the text of a report
 AUDIT = ("noise_floor_percent", "noise_worst_percent", "null_job_ms", "parent_cpu_percent")
 APART = {"variant": "variant", "backend": "backend"}  # what has a process of its own, by the run's `order`
@@ -136,6 +138,7 @@ def _plan(study: Study) -> dict[str, Any]:
         "unfinished": _find_unfinished(study),
         "devices": len({row.options.get("machine") for row in study.run.rows}),
         "sizes_apart": _sizes_apart(study),
+        "shared_host": _share_host(study),
         "tensorrt": any(row.job.backend in ("torch_trt", "tensorrt_engine") for row in study.run.rows),
     }
 
@@ -146,6 +149,12 @@ def _sizes_apart(study: Study) -> bool:
     for row in study.run.rows:
         seen.setdefault((row.job.round, row.job.image_size), set()).add(row.options.get("machine"))
     return all(len(devices) == 1 for devices in seen.values())
+
+
+def _share_host(study: Study) -> bool:
+    """Whether two devices of a run are of one machine: their names are its own and a number (harness.cluster_slots)."""
+    devices = {row.options.get("machine") or "" for row in study.run.rows}
+    return len({CARD.sub("", name) for name in devices}) < len(devices)
 
 
 def _find_unfinished(study: Study) -> tuple[int, int] | None:

@@ -192,11 +192,21 @@ def test_a_run_of_several_devices_says_what_was_measured_on_one(
 ) -> None:
     english, russian = reports([of_device(*cell) for cell in cells])
     assert f"shared out among 2 devices of one type. {english_words}" in english
+    assert re.search(r"devices of one type\. .*\.\n- \*\*Clock", english)
     assert "- 2 devices of one type (" in english
     assert "One machine" not in english
     assert russian_words in russian
     assert "Однотипных устройств: 2" in russian
+    assert "share the processors" not in english
     assert "devices of one type" not in reports(DEGENERATE["one batch"])[0]
+
+
+@pytest.mark.parametrize("names", [("vm-1a2b3c.0", "vm-1a2b3c.1"), ("host.1-1a2b3c.0", "host.1-1a2b3c.12")])
+def test_devices_that_share_a_host_are_said_to(names: tuple[str, str]) -> None:
+    """Their names are its own and a number."""
+    english, russian = reports([of_device(name, EAGER, size) for name, size in zip(names, (224, 384), strict=True)])
+    assert re.search(r"across devices\. Several of them share the processors of one host: .*\.\n- \*\*Clock", english)
+    assert re.search(r"между устройствами\. Часть из них делит процессоры одной машины: .*\.\n- \*\*Часы", russian)
 
 
 def test_all_failed_says_so() -> None:
