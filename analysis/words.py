@@ -163,6 +163,7 @@ HARDWARE_WORDS: dict[str, dict[str, str]] = {
         "measuring": "measuring",
         "load": "steady load for telemetry",
         "rest": "resting",
+        "idle": "devices with nothing left to measure",
         "other": "everything else",
     },
     "ru": {
@@ -186,6 +187,7 @@ HARDWARE_WORDS: dict[str, dict[str, str]] = {
         "measuring": "замеры",
         "load": "постоянная нагрузка для телеметрии",
         "rest": "паузы",
+        "idle": "устройства, которым больше нечего измерять",
         "other": "прочее",
     },
 }

@@ -48,6 +48,7 @@ class ClusterSweep:
         start, devices = time.monotonic(), len(self.cluster.actors)
         self.board = Board(deque(make_units(groups, partial(may_share_worker, config=self.config), devices)))
         self.calls: dict[Any, str] = {}
+        self.idle_since: dict[str, float] = {}
         self.calibration, self.told = None, False
         *names, last = self.cluster.actors
         for name in names:
@@ -67,7 +68,9 @@ class ClusterSweep:
                     self._hear(name, call)
             if self.interrupt.requested and not self.told:
                 self._finish()
-        self.time_sheet.wall += devices * (time.monotonic() - start)
+        end = time.monotonic()
+        self.time_sheet.wall += devices * (end - start)
+        self.time_sheet.idle += sum(end - since for since in self.idle_since.values())
         if not self.board.done and not self.interrupt.requested:
             raise ClusterError(
                 f"--cluster: every machine is lost; all rows so far are kept. Go on with --resume {self.folder.run_id}"
@@ -77,7 +80,9 @@ class ClusterSweep:
         """Give the device its next unit, with the files that it lacks, and listen to it."""
         unit = None if self.interrupt.requested else self.board.assign(name)
         if unit is None:
+            self.idle_since.setdefault(name, time.monotonic())
             return
+        self.idle_since.pop(name, None)
         try:
             self._start(name, unit)
         except self.cluster.ray.exceptions.RayError as error:
@@ -145,6 +150,7 @@ class ClusterSweep:
         """Go on without the device; what it had not answered is measured elsewhere."""
         print(f"{name} is lost: {' '.join(reason.split())}", flush=True)
         self.cluster.drop(name)
+        self.idle_since[name] = time.monotonic()
         culprit = self.board.lose(name)
         if culprit is not None:
             self._record(culprit, f"the machine that measured it was lost, and so was the next ({name})", name)

@@ -7,7 +7,10 @@ from dataclasses import asdict, dataclass
 
 @dataclass
 class TimeSheet:
-    """Seconds by what they were spent on; `measuring` is the time of the samples of every boundary."""
+    """Seconds by what they were spent on; `measuring` is the time of the samples of every boundary.
+
+    `idle`: of devices for which nothing was left to measure while others were at work.
+    """
 
     calibrating: float = 0.0
     importing: float = 0.0
@@ -16,6 +19,7 @@ class TimeSheet:
     parity: float = 0.0
     warm_up: float = 0.0
     measuring: float = 0.0
+    idle: float = 0.0
     wall: float = 0.0
     parent_cpu: float = 0.0
 

@@ -145,6 +145,14 @@ def test_the_device_with_the_smallest_unit_measures_the_ceilings_while_the_other
     assert measured.time_sheet.calibrating > 0
 
 
+@pytest.mark.parametrize("script", [lambda job, row: row, lambda job, row: LostError("gone")], ids=["fine", "lost"])
+def test_a_device_with_nothing_to_do_is_idle_on_the_time_sheet(sweep, script):
+    """One group for two devices: half of their seconds, also where the other one is lost and takes it over."""
+    measured = sweep(FakeActor("a", script), FakeActor("b"))
+    measured.run(GROUPS[:1])
+    assert 0.4 < measured.time_sheet.idle / measured.time_sheet.wall <= 0.5
+
+
 def test_a_device_that_is_lost_while_it_measures_the_ceilings_costs_nothing_else(sweep):
     """The reason is told, the other device measures everything."""
     a, b, heard = FakeActor("a"), FakeActor("b"), []
