@@ -13,6 +13,8 @@ from rich.console import Console
 from harness.plan import Group, estimate_work
 from harness.schema import MEASURED, Row
 
+SHOWN = ("measuring", "warm_up", "parity", "building", "loading", "importing", "calibrating", "idle", "other")
+
 
 class Progress:
     """Counts rows against the plan on `kind` (cpu or cuda). `done` jobs were measured before (a resumed run)."""
@@ -61,7 +63,7 @@ def print_time_sheet(sheet: dict[str, float], devices: int = 1) -> None:
     """Where the time of this call went, and what the parent process used of it. Times are of all `devices` together."""
     parts = ", ".join(
         f"{name.replace('_', ' ')} {sheet[name]:.0f} s"
-        for name in ("measuring", "warm_up", "parity", "building", "loading", "importing", "calibrating", "idle", "other")
+        for name in SHOWN
         if sheet[name] >= 0.5
     )
     timed = max(sheet["measuring"] + sheet["warm_up"], 1e-9)
