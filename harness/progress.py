@@ -61,11 +61,7 @@ def format_seconds(seconds: float) -> str:
 
 def print_time_sheet(sheet: dict[str, float], devices: int = 1) -> None:
     """Where the time of this call went, and what the parent process used of it. Times are of all `devices` together."""
-    parts = ", ".join(
-        f"{name.replace('_', ' ')} {sheet[name]:.0f} s"
-        for name in SHOWN
-        if sheet[name] >= 0.5
-    )
+    parts = ", ".join(f"{name.replace('_', ' ')} {sheet[name]:.0f} s" for name in SHOWN if sheet[name] >= 0.5)
     timed = max(sheet["measuring"] + sheet["warm_up"], 1e-9)
     needed = timed + sheet["building"] + sheet["loading"] + sheet["importing"]
     shared = (
