@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any
 
 from harness.backends import BACKENDS, family
@@ -24,6 +24,14 @@ Ready = tuple[WorkerProcess, dict[str, Any]]  # a worker and its answer to "load
 def is_slow_to_build(job: Job) -> bool:
     """Whether the job's backend says so of its variant (harness/backends/__init__.py)."""
     return job.variant.removesuffix(AGAIN) in BACKENDS[family(job.backend)].slow_to_build
+
+
+def split(group: Group) -> list[Group]:
+    """A group for each compilation that serves the jobs: its worker makes that one alone, beside the others."""
+    if not is_slow_to_build(group.first):
+        return [group]
+    serves = BACKENDS[family(group.first.backend)].slow_to_build[group.first.variant.removesuffix(AGAIN)]
+    return [Group(tuple(jobs)) for _, jobs in groupby(group.jobs, key=lambda job: serves(job.batch_size))]
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.artifacts import Model
-from harness.builds import SideBuilds
+from harness.builds import SideBuilds, split
 from harness.commands import describe_job, make_load_command
 from harness.config import BenchConfig
 from harness.environments import find_interpreter
@@ -55,6 +55,8 @@ class Sweep:
     def run(self, groups: list[Group]) -> None:
         """Measure all groups in order; returns early when interrupted. Raises StoreError."""
         start = time.monotonic()
+        if self.config.parallel_builds > 1:
+            groups = [part for group in groups for part in split(group)]
         self.telemetry.start()
         try:
             for position, group in enumerate(groups):

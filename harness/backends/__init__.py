@@ -1,5 +1,6 @@
 """The table of backends: a new one is a file beside this and a line here. Nothing is imported here."""
 
+from collections.abc import Callable, Hashable, Mapping
 from typing import NamedTuple
 
 
@@ -7,19 +8,20 @@ class Entry(NamedTuple):
     """Where a backend's class lives, and the variants it offers; the first is its default.
 
     `slow_to_build`: variants that compile for seconds, on one core; several may do so side by side
-    (`Backend.build`, `parallel_builds`).
+    (`Backend.build`, `parallel_builds`). To each what tells its compilations apart: batch sizes with the same answer
+    are served by one.
     """
 
     target: str
     variants: tuple[str, ...]
-    slow_to_build: tuple[str, ...] = ()
+    slow_to_build: Mapping[str, Callable[[int], Hashable]] = {}
 
 
 BACKENDS = {
     "pytorch": Entry(
         "harness.backends.pytorch:PyTorchBackend",
         ("eager", "channels_last", "graph", "compile", "compile_dynamic", "fused"),
-        slow_to_build=("compile", "compile_dynamic"),
+        slow_to_build={"compile": lambda batch_size: batch_size, "compile_dynamic": lambda batch_size: batch_size > 1},
     ),
     "onnx_runtime": Entry("harness.backends.onnx_runtime:OnnxRuntimeBackend", ("default", "tuned", "tensorrt")),
     "torch_trt": Entry(

@@ -66,7 +66,9 @@ class Backend(ABC):
         """
 
     def build(self, batch_sizes: list[int]) -> None:  # noqa: B027 - most backends have nothing to do
-        """Compile ahead what binding these batch sizes needs, and keep it. Asked for after `load`, or not at all.
+        """Compile ahead, and keep, what binding these batch sizes needs; one compilation serves them (`slow_to_build`).
+
+        Asked for after `load`, or not at all.
 
         Other workers build meanwhile: nothing may be chosen here by timing it, so nothing is run on the device.
         """

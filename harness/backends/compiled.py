@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 
-from harness.backends.cuda import free_memory
-
 HINT = 64  # images; the batch size whose tile sizes every larger and smaller one gets
 SHARED = 0  # in place of a batch size: the compilation with a dynamic batch axis
 
@@ -24,21 +22,17 @@ class CompiledOnly(Exception):  # noqa: N818 - how a first call ends that is mad
 
 @dataclass(frozen=True)
 class Compilation:
-    """`build_ms`: what compiling took before the first inference that is asked for; 0 where that compiles.
-
-    `memory_mb`: what a compilation that was made ahead holds on a GPU, its frozen weights above all.
-    """
+    """`build_ms`: what compiling took before the first inference that is asked for; 0 where that compiles."""
 
     infer: Infer
     build_ms: float = 0.0
-    memory_mb: float = 0.0
 
 
 class Compiled:
     """Compilations of one network on one device: for each batch size its own or, `shared`, one for all but 1.
 
     The batch axis of the shared one is dynamic. A compilation takes 5 s to 10 s on an H200, so a server that batches
-    what arrives has no time for many. Those made ahead (`build`) are kept until `drop`; of others, only the last.
+    what arrives has no time for many. The last one is kept: another's memory must not count as that of this batch size.
     """
 
     def __init__(
@@ -49,7 +43,7 @@ class Compiled:
         torch._inductor.config.freezing = True
         self.network, self.shared, self.backend = network, shared, backend
         self.kept: dict[int, Compilation] = {}
-        self.ahead = self.building = False
+        self.building = False
 
     def get(self, images: torch.Tensor) -> Infer:
         """What infers a batch of this shape; compiled, where made ahead or shared, by now, else at its first call."""
@@ -57,15 +51,9 @@ class Compiled:
         if key == SHARED:
             torch._dynamo.maybe_mark_dynamic(images, 0)
         if key not in self.kept:
-            if not self.ahead:  # what served another batch size must not count as this one's memory
-                self.drop()
+            self.drop()
             self.kept[key] = self._share(images) if key == SHARED else Compilation(self._compile(key, self.backend))
         return self.kept[key].infer
-
-    def list_missing(self, batch_sizes: list[int]) -> list[int]:
-        """The batch sizes to `build` for, so that all of these are served: one stands for all that share."""
-        smallest = {self._key(size): size for size in sorted(batch_sizes, reverse=True)}
-        return sorted(size for key, size in smallest.items() if key not in self.kept)
 
     def build(self, images: torch.Tensor) -> None:
         """Compile what a batch of this shape needs, without an inference.
@@ -73,12 +61,7 @@ class Compiled:
         In the first one cuDNN and Triton choose their algorithms by timing them: not beside other processes.
         """
         key = self._key(len(images))
-        if not self.ahead:
-            self.drop()
-            self.ahead = True
-        config = torch._dynamo.config
-        config.recompile_limit = max(config.recompile_limit, len(self.kept) + 2)  # 8, unless told otherwise
-        before_mb = measure_memory_mb()
+        self.drop()
         start = time.perf_counter()
         infer = self._compile(key, self._compile_graph)
         self.building = True
@@ -87,8 +70,7 @@ class Compiled:
                 infer(make_example(images) if key == SHARED else images)
         finally:
             self.building = False
-        build_ms = 1000 * (time.perf_counter() - start)
-        self.kept[key] = Compilation(infer, build_ms, measure_memory_mb() - before_mb)
+        self.kept[key] = Compilation(infer, 1000 * (time.perf_counter() - start))
 
     def drop(self) -> None:
         """Forget all compilations of this process: their code holds the frozen weights."""
@@ -102,10 +84,6 @@ class Compiled:
     def is_shared(self, batch_size: int) -> bool:
         """Whether the compilation with the dynamic batch axis is there and serves this batch size."""
         return self._key(batch_size) == SHARED and SHARED in self.kept
-
-    def others_mb(self, batch_size: int) -> float:
-        """GPU memory held by what was compiled ahead for other batch sizes."""
-        return sum(each.memory_mb for key, each in self.kept.items() if key != self._key(batch_size))
 
     def _key(self, batch_size: int) -> int:
         return SHARED if self.shared and batch_size > 1 else batch_size
@@ -137,9 +115,3 @@ def make_example(images: torch.Tensor) -> torch.Tensor:
         example = images.new_zeros((HINT, *images.shape[1:])).contiguous(memory_format=torch.channels_last)
     torch._dynamo.maybe_mark_dynamic(example, 0)
     return example
-
-
-def measure_memory_mb() -> float:
-    """What torch's allocator holds on the GPU, without what is only waiting to be collected; 0 on a CPU."""
-    free_memory()
-    return torch.cuda.memory_allocated() / 1e6

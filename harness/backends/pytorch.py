@@ -95,10 +95,9 @@ class PyTorchBackend(Backend):
         if self.compiled is None:
             return
         side = self.spec.image_size
-        for batch_size in self.compiled.list_missing(batch_sizes):
-            images = self._place(torch.zeros(batch_size, 3, side, side))  # as in `bind`, outside inference mode
-            with torch.inference_mode():
-                self.compiled.build(images)
+        images = self._place(torch.zeros(batch_sizes[0], 3, side, side))  # as in `bind`, outside inference mode
+        with torch.inference_mode():
+            self.compiled.build(images)
 
     def bind(self, images: np.ndarray) -> None:
         """See Backend. For a new batch size algorithms are chosen, and the network compiled or captured, here."""
@@ -158,11 +157,8 @@ class PyTorchBackend(Backend):
         return self.prepare_ms if self.spec.device == "cuda" or self.compiled is not None else None
 
     def gpu_memory_mb(self) -> float | None:
-        """Peak of torch's allocator at the bound batch size, less what was compiled ahead for others."""
-        if self.spec.device != "cuda":
-            return None
-        others_mb = self.compiled.others_mb(len(self.bound.images)) if self.compiled else 0.0
-        return torch.cuda.max_memory_allocated() / 1e6 - others_mb
+        """Peak of torch's allocator at the bound batch size."""
+        return torch.cuda.max_memory_allocated() / 1e6 if self.spec.device == "cuda" else None
 
     def profile(self, images: np.ndarray, path: Path) -> None:
         """See Backend: torch.profiler, on a GPU with its kernels."""

@@ -23,12 +23,15 @@ VARIANTS = (
     "fine", "again", "slower", "slow", "segfault", "exit", "raise", "hang", "garbage", "allocate", "killed",
     "missing", "unsupported", "wrong", "nan", "raise_at_load", "segfault_at_load", "oom_at_4",
     "dies_on_second_load", "traced",
-    "builds", "builds_too", "builds_as_well", "dies_building", "raises_building", "hangs_building",
+    "builds", "builds_too", "builds_as_well", "builds_each", "dies_building", "raises_building", "hangs_building",
 )  # fmt: skip
-SLOW_TO_BUILD = (
-    *(variant for variant in VARIANTS if "build" in variant),
-    "slow", "missing", "unsupported", "raise", "segfault", "raise_at_load", "segfault_at_load",
-)  # fmt: skip
+SLOW_TO_BUILD = dict.fromkeys(
+    (
+        *(variant for variant in VARIANTS if "build" in variant),
+        "slow", "missing", "unsupported", "raise", "segfault", "raise_at_load", "segfault_at_load",
+    ),
+    lambda batch_size: "one for all",
+) | {"builds_each": lambda batch_size: batch_size > 1}  # fmt: skip
 CLASSES = 10
 WAIT_MS = float(os.environ.get("FAULTY_WAIT_MS", "2"))  # of one inference of `fine`
 BUILD_S = float(os.environ.get("FAULTY_BUILD_S", "0"))

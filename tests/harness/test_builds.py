@@ -72,6 +72,26 @@ def test_workers_build_at_the_same_time_and_nothing_is_measured_meanwhile(run_ha
     assert [row.options.get("parallel_builds") for row in rows] == [2, 2, None, None, 2, 2]
 
 
+def test_compilations_of_one_contender_are_made_side_by_side_too(run_harness, tmp_path, diary, monkeypatch):
+    """One for batch 1 and one for all others: two workers that wait for each other, each measures what it serves."""
+    monkeypatch.setenv("FAULTY_BUILDERS", "2")
+    arguments = (*contenders("builds_each"), "--batch_sizes", "[1, 2, 4]", "--parallel_builds", "2")
+    code, out, err = run_harness(*arguments, "--run_id", "run")
+    assert code == 0, out + err
+    assert [event for event, _, _ in diary()][:4] == ["begin", "begin", "end", "end"]
+    rows = rows_of(tmp_path, "run")
+    assert [(row.job.batch_size, row.options["parallel_builds"]) for row in rows] == [(1, 2), (2, 2), (4, 2)]
+    first, second, third = (row.executed["pid"] for row in rows)
+    assert first != second == third
+
+
+def test_one_after_another_a_contender_has_one_worker(run_harness, tmp_path):
+    """Whatever it compiles."""
+    code, out, err = run_harness(*contenders("builds_each"), "--batch_sizes", "[1, 2, 4]", "--run_id", "run")
+    assert code == 0, out + err
+    assert len({row.executed["pid"] for row in rows_of(tmp_path, "run")}) == 1
+
+
 @pytest.mark.parametrize("at_once", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_rows_and_their_order_are_those_of_one_after_another(run_harness, weights_dir, tmp_path, diary, at_once):
     """Two sizes, three contenders that are slow to build, one that is not: all measured, as planned, one at a time."""
@@ -115,7 +135,7 @@ def test_a_fault_costs_what_it_costs_one_after_another(run_harness, tmp_path):
     assert len(alone) == 2 * len(faulty.SLOW_TO_BUILD)
     assert outcomes(beside) == outcomes(alone)
     built = {row.job.variant for row in beside if "parallel_builds" in row.options}
-    assert built == {*BUILDERS, "slow", "raise", "segfault"}
+    assert built == {*BUILDERS, "builds_each", "slow", "raise", "segfault"}
 
 
 @pytest.mark.parametrize(
