@@ -117,6 +117,12 @@ class SideBuilds:
             return None
         return ready
 
+    def discard(self, job: Job) -> None:
+        """End the worker that waits for the group of this first job, which is not to be measured."""
+        ready = self.waiting.pop(job, None)
+        if isinstance(ready, tuple):
+            ready[0].stop()
+
     def list_pids(self) -> list[int]:
         """Process ids of the workers that wait with a model loaded."""
         ready = (each for each in self.waiting.values() if isinstance(each, tuple))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.config import BenchConfig
 from harness.schema import AGAIN, BASELINE, Job
@@ -80,6 +80,11 @@ def may_share_worker(before: Job, job: Job, config: BenchConfig) -> bool:
     return models[0] != models[1] and all(
         getattr(before, name) == getattr(job, name) for name in KEPT_TOGETHER[config.order]
     )
+
+
+def is_same(before: Job, job: Job) -> bool:
+    """Whether they differ in batch size at most."""
+    return replace(before, batch_size=job.batch_size) == job
 
 
 def drop_done(groups: Iterator[Group], done: set[Job]) -> list[Group]:

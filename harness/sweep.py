@@ -18,7 +18,7 @@ from harness.gpu_samples import find_disturbance
 from harness.interrupt import Interrupt
 from harness.launch import WorkerDied, WorkerProcess, make_environment
 from harness.limits import explain_crash
-from harness.plan import Group, has_saturated, may_share_worker
+from harness.plan import Group, has_saturated, is_same, may_share_worker
 from harness.schema import Job, Row
 from harness.store import RunFolder, utc_now
 from harness.telemetry import Telemetry
@@ -26,6 +26,14 @@ from harness.time_sheet import TimeSheet
 
 OnRow = Callable[[Row], None]
 DECLINED = ("unavailable", "unsupported")  # a worker that says so has come to no harm: the next size may ask it
+
+
+@dataclass
+class Curve:
+    """Batch sizes of one contender at one image size so far, ascending; `ended`: why larger ones are not measured."""
+
+    ms_per_image: list[float] = field(default_factory=list)
+    ended: str = ""
 
 
 @dataclass
@@ -45,6 +53,7 @@ class Sweep:
     kept: tuple[Job, WorkerProcess] | None = None
 
     def __post_init__(self) -> None:
+        self.curve = Curve()
         self.builds = SideBuilds(self.config, self.interrupt, self._start_worker, self._make_load_command)
 
     @property
@@ -60,6 +69,8 @@ class Sweep:
         self.telemetry.start()
         try:
             for position, group in enumerate(groups):
+                if not position or not is_same(groups[position - 1].first, group.first):
+                    self.curve = Curve()
                 self._build_ahead(groups[position:])
                 if self.interrupt.requested:
                     return
@@ -98,6 +109,9 @@ class Sweep:
     def _run_group(self, group: Group) -> None:
         """Measure a group; a worker that dies costs one row, and a new one goes on with the next job."""
         left = list(group.jobs)
+        if self.curve.ended:
+            self.builds.discard(group.first)
+            return self._fail_all(left, "skipped", self.curve.ended)
         while left and not self.interrupt.requested:
             loading, fresh = True, self.builds.has_died(left[0]) or not self._may_go_on(left[0])
             try:
@@ -155,7 +169,6 @@ class Sweep:
 
     def _measure_jobs(self, worker: WorkerProcess, loaded: dict[str, Any], left: list[Job]) -> None:
         """Measure jobs with one worker, removing each from `left` as its row is written."""
-        ms_per_image: list[float] = []
         while left and not self.interrupt.requested:
             started_at, cpu, wall = utc_now(), time.process_time(), time.monotonic()
             batch_size = left[0].batch_size
@@ -181,11 +194,11 @@ class Sweep:
             row = Row.from_dict({**described, **details})
             self._write(row)
             left.pop(0)
-            ms_per_image.append(statistics.median(row.samples["device_ms"]) / row.job.batch_size)
-            if has_saturated(row.job.contender, ms_per_image, self.config.saturation_percent):
+            self.curve.ms_per_image.append(statistics.median(row.samples["device_ms"]) / row.job.batch_size)
+            if has_saturated(row.job.contender, self.curve.ms_per_image, self.config.saturation_percent):
                 percent = self.config.saturation_percent
-                reason = f"two batch sizes in a row did not raise FPS by {percent:g}% (`saturation_percent`)"
-                self._fail_all(left, "skipped", reason)
+                self.curve.ended = f"two batch sizes in a row did not raise FPS by {percent:g}% (`saturation_percent`)"
+                self._fail_all(left, "skipped", self.curve.ended)
 
     def _add_telemetry(self, answer: dict[str, Any], worker: WorkerProcess) -> None:
         """What the GPU did meanwhile; a slowdown that is not its normal state makes the row unstable."""
@@ -211,7 +224,8 @@ class Sweep:
             reason = explain_crash(reason, layers, job.batch_size)
         self._write(Row.from_dict({**self._describe(job, utc_now()), "status": status, "reason": reason}))
         if status == "oom":
-            self._fail_all(left, "skipped", f"batch {job.batch_size} of this group ran out of memory")
+            self.curve.ended = f"batch {job.batch_size} of this group ran out of memory"
+            self._fail_all(left, "skipped", self.curve.ended)
 
     def _fail_all(self, left: list[Job], status: str, reason: str) -> None:
         """A row with the same reason for every job left."""

@@ -23,7 +23,8 @@ VARIANTS = (
     "fine", "again", "slower", "slow", "segfault", "exit", "raise", "hang", "garbage", "allocate", "killed",
     "missing", "unsupported", "wrong", "nan", "raise_at_load", "segfault_at_load", "oom_at_4",
     "dies_on_second_load", "traced",
-    "builds", "builds_too", "builds_as_well", "builds_each", "dies_building", "raises_building", "hangs_building",
+    "builds", "builds_too", "builds_as_well", "builds_each", "oom_each", "sleeps_each",
+    "dies_building", "raises_building", "hangs_building",
 )  # fmt: skip
 SLOW_TO_BUILD = dict.fromkeys(
     (
@@ -31,7 +32,11 @@ SLOW_TO_BUILD = dict.fromkeys(
         "slow", "missing", "unsupported", "raise", "segfault", "raise_at_load", "segfault_at_load",
     ),
     lambda batch_size: "one for all",
-) | {"builds_each": lambda batch_size: batch_size > 1}  # fmt: skip
+) | {
+    "builds_each": lambda batch_size: batch_size > 1,
+    "oom_each": lambda batch_size: batch_size,
+    "sleeps_each": lambda batch_size: batch_size,
+}  # fmt: skip
 CLASSES = 10
 WAIT_MS = float(os.environ.get("FAULTY_WAIT_MS", "2"))  # of one inference of `fine`
 BUILD_S = float(os.environ.get("FAULTY_BUILD_S", "0"))
@@ -85,6 +90,8 @@ class FaultyBackend(Backend):
             wait_ms(WAIT_MS * (1.05 if self.spec.variant == "slower" else 1.0))
         if self.spec.variant == "slow":
             time.sleep(0.02)
+        if self.spec.variant == "sleeps_each":
+            time.sleep(0.002 * len(self.images) ** 1.3)  # larger batches only get slower
         if self.spec.variant == "garbage":
             print("{not json}\x00", flush=True)
         if len(self.images) >= 2:
@@ -105,7 +112,7 @@ class FaultyBackend(Backend):
                 time.sleep(3600)
             case "allocate":
                 self.hoard = [np.ones(1 << 22) for _ in range(1 << 12)]
-            case "oom_at_4" if len(self.images) >= 4:
+            case "oom_at_4" | "oom_each" if len(self.images) >= 4:
                 raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     def logits(self):

@@ -85,6 +85,25 @@ def test_compilations_of_one_contender_are_made_side_by_side_too(run_harness, tm
     assert first != second == third
 
 
+@pytest.mark.parametrize(
+    ("variant", "flags", "reason"),
+    [
+        ("oom_each", (), "batch 4 of this group ran out of memory"),
+        ("sleeps_each", ("--saturation_percent", "3"), "two batch sizes in a row did not raise FPS by 3%"),
+    ],
+)
+def test_what_ends_a_contender_ends_its_other_compilations(run_harness, tmp_path, variant, flags, reason):
+    """Three workers, each with a batch size of its own: the last ones are stopped unasked, as one worker would skip."""
+    arguments = (*contenders("fine", variant), "--batch_sizes", "[1, 2, 4, 8, 16]", "--min_seconds", "0.1", *flags)
+    for parallel_builds in ("1", "5"):
+        code, out, err = run_harness(*arguments, "--parallel_builds", parallel_builds, "--run_id", parallel_builds)
+        assert code == 0, out + err
+    alone, beside = (rows_of(tmp_path, run_id)[5:] for run_id in ("1", "5"))
+    assert outcomes(beside) == outcomes(alone)
+    assert [row.status for row in beside][3:] == ["skipped"] * 2
+    assert reason in beside[3].reason
+
+
 def test_one_after_another_a_contender_has_one_worker(run_harness, tmp_path):
     """Whatever it compiles."""
     code, out, err = run_harness(*contenders("builds_each"), "--batch_sizes", "[1, 2, 4]", "--run_id", "run")
@@ -135,7 +154,7 @@ def test_a_fault_costs_what_it_costs_one_after_another(run_harness, tmp_path):
     assert len(alone) == 2 * len(faulty.SLOW_TO_BUILD)
     assert outcomes(beside) == outcomes(alone)
     built = {row.job.variant for row in beside if "parallel_builds" in row.options}
-    assert built == {*BUILDERS, "builds_each", "slow", "raise", "segfault"}
+    assert built == {*BUILDERS, "builds_each", "oom_each", "sleeps_each", "slow", "raise", "segfault"}
 
 
 @pytest.mark.parametrize(
