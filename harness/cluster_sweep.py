@@ -50,13 +50,12 @@ class ClusterSweep:
         self.calls: dict[Any, str] = {}
         self.idle_since: dict[str, float] = {}
         self.calibration, self.told = None, False
-        *names, last = self.cluster.actors
-        for name in names:
-            self._assign(name)
-        if self.on_ceilings:  # by the one that would get the smallest unit: nobody waits for it
+        *_, last = self.cluster.actors
+        if self.on_ceilings:  # by the one that gets the smallest unit: nobody waits for it
             self._calibrate(last)
-        else:
-            self._assign(last)
+        for name in list(self.cluster.actors):
+            if name not in self.calls.values():  # it may have got the unit of one that was lost at once
+                self._assign(name)
         while self.calls and not self.interrupt.abandoned:
             ready, _ = self.cluster.ray.wait(list(self.calls), timeout=LOOK_S)
             for call in ready:

@@ -193,6 +193,20 @@ def test_a_machine_that_is_lost_or_sends_no_row_costs_its_running_job_which_is_m
     assert all(row.device == "fake" for row in measured.folder.read_rows())
 
 
+@pytest.mark.parametrize("calibrate", [False, True])
+def test_a_machine_that_is_lost_before_it_begins_gives_its_unit_to_one_that_has_none(sweep, calibrate):
+    """That one does not get a second unit over it, nor one while it measures the ceilings."""
+    a, b = FakeActor("a"), FakeActor("b")
+    a.start = Method(lambda jobs: (_ for _ in ()).throw(LostError("gone")))
+    measured = sweep(a, b)
+    heard = []
+    if calibrate:
+        measured.on_ceilings = lambda ceilings: heard.append(list(b.started))
+    measured.run(GROUPS)
+    assert stored(measured) == PLANNED
+    assert heard == [[]] * calibrate
+
+
 def test_a_job_that_loses_two_machines_is_recorded_as_the_cause(sweep):
     """Else it would take every machine of the cluster."""
     script = lambda job, row: LostError("gone") if (job.variant, job.batch_size) == ("slow", 2) else row  # noqa: E731
