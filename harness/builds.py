@@ -5,7 +5,7 @@ Why, and what may not happen meanwhile: docs/decisions/one-process-per-group.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import groupby, islice
@@ -21,16 +21,16 @@ from harness.schema import AGAIN, Job
 Ready = tuple[WorkerProcess, dict[str, Any]]  # a worker and its answer to "load"
 
 
-def is_slow_to_build(job: Job) -> bool:
-    """Whether the job's backend says so of its variant (harness/backends/__init__.py)."""
-    return job.variant.removesuffix(AGAIN) in BACKENDS[family(job.backend)].slow_to_build
+def find_serves(job: Job) -> Callable[[int], Hashable] | None:
+    """What tells compilations of its variant apart (see harness.backends.Entry); None where it is not slow to build."""
+    return BACKENDS[family(job.backend)].slow_to_build.get(job.variant.removesuffix(AGAIN))
 
 
 def split(group: Group) -> list[Group]:
     """A group for each compilation that serves the jobs: its worker makes that one alone, beside the others."""
-    if not is_slow_to_build(group.first):
+    serves = find_serves(group.first)
+    if serves is None:
         return [group]
-    serves = BACKENDS[family(group.first.backend)].slow_to_build[group.first.variant.removesuffix(AGAIN)]
     return [Group(tuple(jobs)) for _, jobs in groupby(group.jobs, key=lambda job: serves(job.batch_size))]
 
 
@@ -48,6 +48,12 @@ class SideBuilds:
     make_command: Callable[[Job], dict[str, Any]]
     waiting: dict[Job, Ready | WorkerDied | None] = field(default_factory=dict)
 
+    def split(self, groups: list[Group]) -> list[Group]:
+        """The same jobs, in groups that are built side by side where any are."""
+        if self.config.parallel_builds == 1:
+            return groups
+        return [part for group in groups for part in split(group)]
+
     def find_due(self, groups: Iterable[Group]) -> list[Group]:
         """The first of `groups` and the next ones that are slow to build, `parallel_builds` at most.
 
@@ -57,9 +63,9 @@ class SideBuilds:
             return []
         groups = iter(groups)
         first = next(groups)
-        if first.first in self.waiting or not is_slow_to_build(first.first):
+        if first.first in self.waiting or find_serves(first.first) is None:
             return []
-        later = (group for group in groups if is_slow_to_build(group.first))
+        later = (group for group in groups if find_serves(group.first) is not None)
         due = [first, *islice(later, self.config.parallel_builds - 1)]
         return due if len(due) > 1 else []
 

@@ -53,6 +53,14 @@ def measure_ceilings(interpreter: str, machine: dict[str, Any], threads: int, lo
     return {"device": machine["device"], "measured_at": utc_now(), **measured}
 
 
+def try_ceilings(interpreter: str, machine: dict[str, Any], threads: int, log: Path) -> dict[str, Any]:
+    """As measure_ceilings, or `failed` with the reason."""
+    try:
+        return measure_ceilings(interpreter, machine, threads, log)
+    except CalibrationFailed as failure:
+        return {"failed": str(failure)}
+
+
 def choose_precisions(machine: dict[str, Any]) -> tuple[str, ...]:
     """What is worth a try: on a CPU fp32, and bf16 where its instructions exist (elsewhere it is emulated, slowly)."""
     if machine["kind"] == "cuda":

@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.artifacts import Model
 from harness.audit import observe_load
-from harness.ceilings import CalibrationFailed, measure_ceilings
+from harness.ceilings import try_ceilings
 from harness.cluster_files import Files, find_same, unpack
 from harness.config import BenchConfig
 from harness.environments import find_tensorrt_versions
@@ -66,10 +66,7 @@ class Device:
 
     def measure_ceilings(self) -> dict[str, Any]:
         """As ceilings.json has them, or `failed` with the reason."""
-        try:
-            return measure_ceilings(sys.executable, self.machine, self.threads, self._path / "logs/calibrate.log")
-        except CalibrationFailed as failure:
-            return {"failed": str(failure)}
+        return try_ceilings(sys.executable, self.machine, self.threads, self._path / "logs/calibrate.log")
 
     def has_model(self, image_size: int, checksums: list[str]) -> bool:
         """Whether this machine has these very files, here or from an earlier `receive`."""

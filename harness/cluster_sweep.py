@@ -29,7 +29,7 @@ LOOK_S = 1.0  # how soon an interruption is seen
 class ClusterSweep:
     """What `Sweep` is on one machine. `time_sheet` adds up all devices: its wall clock is device-seconds.
 
-    `on_ceilings`: where the machine's ceilings are wanted, who hears them; see ceilings.measure_ceilings, or `failed`.
+    `on_ceilings`: where the machine's ceilings are wanted, who hears them; see ceilings.try_ceilings.
     """
 
     config: BenchConfig
@@ -170,5 +170,6 @@ class ClusterSweep:
     def _finish(self) -> None:
         """Let every device end the row in progress."""
         self.told = True
-        for name in self.calls.values():
-            self.cluster.actors[name].finish.remote()
+        for call, name in self.calls.items():
+            if call != self.calibration:  # that device has not begun
+                self.cluster.actors[name].finish.remote()

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from harness.artifacts import Model, find_models
 from harness.audit import describe_load, observe_load
-from harness.ceilings import CalibrationFailed, describe_ceilings, measure_ceilings
+from harness.ceilings import describe_ceilings, try_ceilings
 from harness.cluster import Cluster, connect
 from harness.cluster_sweep import ClusterSweep
 from harness.config import BenchConfig, check_run_id
@@ -195,11 +195,7 @@ def describe_models(models: dict[int, Model]) -> dict[str, Any]:
 def calibrate(folder: RunFolder, machine: dict[str, Any], threads: int, sheet: TimeSheet) -> None:
     """Measure the machine's ceilings, and say them."""
     start = time.monotonic()
-    try:
-        ceilings = measure_ceilings(sys.executable, machine, threads, folder.path / "logs/calibrate.log")
-    except CalibrationFailed as failure:
-        ceilings = {"failed": str(failure)}
-    keep_ceilings(folder, ceilings)
+    keep_ceilings(folder, try_ceilings(sys.executable, machine, threads, folder.path / "logs/calibrate.log"))
     seconds = time.monotonic() - start
     sheet.calibrating += seconds
     sheet.wall += seconds

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.artifacts import Model
-from harness.builds import SideBuilds, split
+from harness.builds import SideBuilds
 from harness.commands import describe_job, make_load_command
 from harness.config import BenchConfig
 from harness.environments import find_interpreter
@@ -64,8 +64,7 @@ class Sweep:
     def run(self, groups: list[Group]) -> None:
         """Measure all groups in order; returns early when interrupted. Raises StoreError."""
         start = time.monotonic()
-        if self.config.parallel_builds > 1:
-            groups = [part for group in groups for part in split(group)]
+        groups = self.builds.split(groups)
         self.telemetry.start()
         try:
             for position, group in enumerate(groups):
@@ -99,7 +98,7 @@ class Sweep:
 
         All of it is time spent building; what these workers say of importing and loading overlaps.
         """
-        due = [] if self.interrupt.requested else self.builds.find_due(groups)
+        due = [] if self.interrupt.requested or self.curve.ended else self.builds.find_due(groups)
         if due:
             self._stop_kept()
             start = time.monotonic()

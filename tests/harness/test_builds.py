@@ -104,6 +104,15 @@ def test_what_ends_a_contender_ends_its_other_compilations(run_harness, tmp_path
     assert reason in beside[3].reason
 
 
+def test_what_will_not_be_measured_is_not_built(run_harness, tmp_path, diary):
+    """Two at a time: batch 4 runs out of memory, 8 was built beside it, 16 and 32 never are."""
+    arguments = (*contenders("oom_each"), "--batch_sizes", "[1, 2, 4, 8, 16, 32]", "--parallel_builds", "2")
+    code, out, err = run_harness(*arguments, "--run_id", "run")
+    assert code == 0, out + err
+    assert [event for event, _, _ in diary()].count("begin") == 4
+    assert [row.status for row in rows_of(tmp_path, "run")][2:] == ["oom"] + ["skipped"] * 3
+
+
 def test_one_after_another_a_contender_has_one_worker(run_harness, tmp_path):
     """Whatever it compiles."""
     code, out, err = run_harness(*contenders("builds_each"), "--batch_sizes", "[1, 2, 4]", "--run_id", "run")

@@ -237,6 +237,18 @@ def test_an_interruption_lets_the_rows_in_progress_end(sweep):
     assert 1 <= len(stored(measured)) < len(PLANNED)
 
 
+def test_an_interruption_while_the_ceilings_are_measured_asks_nothing_of_that_device(sweep):
+    """It has no sweep yet that could finish; afterwards it gets no unit."""
+    a, told = FakeActor("a"), []
+    a.finish = SimpleNamespace(remote=lambda: told.append("finish"))
+    measured = sweep(a)
+    measured.on_ceilings = told.append
+    measured.cluster.ray.wait = lambda calls, timeout: (measured.interrupt.request(), (calls[: measured.told], []))[1]
+    measured.run(GROUPS)
+    assert told == [{"copy_gb_per_s": 1.0, "machine": "a"}]
+    assert a.started == []
+
+
 def test_the_parent_needs_no_ray_without_the_flag():
     """Optional is optional."""
     import subprocess
