@@ -24,6 +24,7 @@ from harness.schema import Job
 from harness.store import RunFolder
 from harness.sweep import Sweep
 from harness.telemetry import Telemetry
+from tests.processes import running
 from tests.stage_process import SEARCH_PATH
 
 BUILDERS = ["builds", "builds_too", "builds_as_well"]
@@ -184,8 +185,7 @@ def test_an_interruption_while_workers_build_ends_them_all(start_harness, run_ha
     harness.send_signal(number)
     out, err = harness.communicate(timeout=20)
     assert (harness.returncode, err) == (-9 if number == signal.SIGKILL else 130, "")
-    _, alive = psutil.wait_procs(workers, timeout=5)
-    assert not alive
+    assert running(workers, timeout_s=5) == []
     assert rows_of(tmp_path, "run") == []
     if number != signal.SIGKILL:
         assert "Interrupted; 0 of 6 rows are kept" in out

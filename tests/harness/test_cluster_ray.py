@@ -10,6 +10,7 @@ import pytest
 from conftest import HERE
 
 from harness.schema import read_rows
+from tests.processes import running
 from tests.stage_process import SEARCH_PATH
 
 pytestmark = pytest.mark.slow
@@ -79,7 +80,7 @@ def test_a_local_cluster_listens_on_loopback_alone_and_has_no_dashboard(start_ha
     assert addresses, "Ray was there"
     assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1"}
     assert 8265 not in ports
-    assert not psutil.wait_procs(family, timeout=10)[1]
+    assert running(family, timeout_s=10) == []
 
 
 def test_nobody_at_the_address_is_one_line(run_harness, tmp_path):

@@ -4,9 +4,11 @@ import json
 import signal
 import time
 
+import psutil
 import pytest
 
 from harness.schema import read_rows
+from tests.processes import running
 
 FAULTS = [
     # fault, status and reason of batch 1, status and reason of batch 2
@@ -123,16 +125,13 @@ def test_a_second_harness_on_one_results_folder_is_refused(start_harness, run_ha
 
 def test_workers_die_with_a_killed_parent(start_harness, tmp_path):
     """After kill -9 of the parent no worker goes on using the cores that the next run is timed on."""
-    import psutil
-
     process = start_harness("--backends", "[faulty/hang]", "--run_id", "r")
     wait_for_rows(tmp_path, 1, process)
     workers = psutil.Process(process.pid).children(recursive=True)
     assert len(workers) == 1, "two workers at once"
     process.kill()
     process.communicate()
-    _, alive = psutil.wait_procs(workers, timeout=5)
-    assert not alive
+    assert running(workers, timeout_s=5) == []
 
 
 def test_a_full_disk_stops_the_run_and_keeps_the_rows(run_harness, tmp_path):

@@ -12,6 +12,7 @@ import psutil
 import pytest
 import torch
 
+from tests.processes import running
 from tests.stage_process import SEARCH_PATH
 
 PREAMBLE = """
@@ -39,7 +40,7 @@ def stop(process, send=os.kill, number=signal.SIGTERM):
     send(process.pid, number)
     _, said = process.communicate(timeout=60)
     took_s = time.perf_counter() - started
-    assert psutil.wait_procs(family, timeout=5)[1] == []
+    assert running(family, timeout_s=5) == []
     return process.returncode, said.splitlines()[-1], took_s
 
 
