@@ -49,7 +49,7 @@ def trained(run_training, tmp_path_factory):
     watched, addresses = psutil.Process(process.pid), set()
     while process.poll() is None:
         addresses |= listening(watched)
-        time.sleep(0.2)
+        time.sleep(0.05)
     out, err = process.communicate()
     assert process.returncode == 0, err
     alone = run_training("fit", *TINY, "--trainer.accumulate_grad_batches", 2, "--weights_dir", "one", cwd=folder)
