@@ -132,8 +132,9 @@ def warm_up(clock: Clock, run: Callable[[], None], rule: StopRule) -> tuple[list
 def sample(clock: Clock, run: Callable[[], None], batch_size: int, rule: StopRule) -> Samples:
     """Warm up, then sample in windows until the rule is content, its limits are met or it is clear that they will be.
 
-    The interval is looked at only when the number of samples has grown by a quarter, and must be narrow enough at two
-    looks in a row: stopping at the first lucky moment would make it a lie (docs/decisions/stop-rule.md).
+    The interval is looked at only when the number of samples has grown by a quarter, or doubled in the first half of
+    `min_seconds`, and must be narrow enough at two looks in a row: stopping at the first lucky moment would make it a
+    lie (docs/decisions/stop-rule.md).
     """
     warmup_ms, steady = warm_up(clock, run, rule)
     start = clock.now_ms()
@@ -178,10 +179,14 @@ def _is_hopeless(half_width: float, seconds: float, rule: StopRule) -> bool:
 
 
 def _next_count(done: int, seconds: float, rule: StopRule) -> int:
-    """A quarter more samples, but not past `max_samples` nor far past `max_seconds`."""
+    """A quarter more samples, but not past `max_samples` nor far past `max_seconds`.
+
+    Twice as many before half of `min_seconds`, when no look can end the job: a window begins with an untimed inference.
+    """
     per_sample = seconds / done
     affordable = int((rule.max_seconds - seconds) / per_sample) + 1
-    return max(1, min(done // 4, rule.max_samples - done, affordable))
+    more = done if seconds < rule.min_seconds / 2 else done // 4
+    return max(1, min(more, rule.max_samples - done, affordable))
 
 
 def sample_other_boundaries(

@@ -12,12 +12,14 @@ End of the command pipe ends the worker. Standard library and NumPy only, Python
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import importlib
 import json
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from dataclasses import asdict
@@ -226,10 +228,25 @@ def serve(commands_fd: int, replies_fd: int) -> None:
             print(json.dumps(answer), file=replies, flush=True)
 
 
+def skip_teardown(served: threading.Event) -> None:
+    """End this process once all is done, without taking apart the interpreter: with torch loaded that takes a second.
+
+    Registered before any library is imported, it comes after what they have to do at exit. Where `serve` did not come
+    to its end the interpreter goes on, and tells the exit status.
+    """
+    if served.is_set():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
 def main() -> None:
     """Entry point: the two pipe ends are the arguments."""
+    served = threading.Event()
+    atexit.register(skip_teardown, served)
     die_with_parent()
     serve(int(sys.argv[1]), int(sys.argv[2]))
+    served.set()
 
 
 if __name__ == "__main__":

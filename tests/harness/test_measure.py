@@ -98,6 +98,13 @@ def test_sampling_goes_on_for_min_seconds():
     assert 500 <= len(result.device_ms) <= 625  # the window in which half a second passes adds at most a quarter
 
 
+def test_windows_double_while_no_look_can_end_the_job():
+    """Until half of `min_seconds`; then by a quarter, as with no `min_seconds` from the start."""
+    clock = FakeClock(repeat(1.0))
+    sample(clock, nothing, 1, make_rule(min_seconds=0.5))
+    assert clock.windows == [1, 50, 50, 20, 20, 40, 80, 160, 80, 100]
+
+
 def test_noise_that_never_settles_is_reported_with_its_interval():
     """At max_samples the doubt names the target, and the half-width is kept."""
     rng = np.random.default_rng(0)
