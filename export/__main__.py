@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import re
 import sys
 from dataclasses import dataclass, field
@@ -188,4 +190,5 @@ def _export(options: Options) -> int:
 
 
 if __name__ == "__main__":
+    atexit.register(gc.freeze)  # taking torch apart, which takes a second, is then left to the system
     sys.exit(main())

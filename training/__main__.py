@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import itertools
 import logging
 import re
@@ -250,4 +252,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    atexit.register(gc.freeze)  # taking torch apart, which takes a second, is then left to the system
     main()
