@@ -28,15 +28,20 @@ class LocationError:
     freedom: float
 
 
-def location_error(rounds: Sequence[Array], locations: Sequence[float], spread: float) -> LocationError:
-    """Error of the mean of `locations`, the trimmed means of `rounds`; NaN where one sample is all there is."""
+def location_error(
+    rounds: Sequence[Array], locations: Sequence[float], spread: float, widening: float = 1.0
+) -> LocationError:
+    """Error of the mean of `locations`, the trimmed means of `rounds`; NaN where one sample is all there is.
+
+    `widening`: of what is known from within a process, see stats.find_widening.
+    """
     means = np.array(locations)
     centre = float(means.mean())
     if sum(samples.size for samples in rounds) < 2:
         return LocationError(centre, float("nan"), float("nan"))
     variance, freedom = stats.between_variance(means / centre, spread)
     known = [samples for samples in rounds if samples.size > 1]
-    errors = np.array([stats.trimmed_standard_error(samples) for samples in known])
+    errors = widening * np.array([stats.trimmed_standard_error(samples) for samples in known])
     kept = np.array([samples.size - 2 * int(stats.TRIM * samples.size) for samples in known])
     squares = np.array([variance / means.size, *(errors / (centre * means.size)) ** 2])
     return LocationError(centre, float(np.sqrt(squares.sum())), _pooled(squares, np.array([freedom, *(kept - 1)])))

@@ -79,11 +79,24 @@ class Cell:
         """Mean over rounds of the trimmed mean of device_ms; NaN without samples."""
         return float(np.mean(self.means)) if self.rounds else float("nan")
 
+    @cached_property
+    def widening(self) -> float:
+        """How much wider than of independent samples the interval of one round is; see stats.find_widening.
+
+        1 for several rounds: how far these lie apart says it, and better.
+        """
+        if len(self.rounds) != 1:
+            return 1.0
+        row = next(row for row in self.rows if row.status in RANKED)
+        return stats.find_widening(self.rounds[0], row.telemetry.get("half_width_percent"))
+
     @property
     def interval_ms(self) -> stats.Interval:
-        """95% interval of mean_ms: Tukey-McLaughlin for one round, resampled rounds for several."""
+        """95% interval of mean_ms: Tukey-McLaughlin, widened, for one round; resampled rounds for several."""
         if len(self.rounds) == 1:
-            return stats.trimmed_mean_interval(self.rounds[0])
+            low, high = stats.trimmed_mean_interval(self.rounds[0])
+            half = self.widening * (high - low) / 2
+            return self.mean_ms - half, self.mean_ms + half
         return stats.percentile_interval(self.draws) if self.resampled else asymptotic.location_interval(self.error)
 
     @property
@@ -103,12 +116,12 @@ class Cell:
         return self._resample()
 
     def _resample(self) -> stats.Array:
-        return stats.bootstrap_location(self.rounds, self._rng, spread=self.spread)
+        return stats.bootstrap_location(self.rounds, self._rng, spread=self.spread, widening=self.widening)
 
     @cached_property
     def error(self) -> asymptotic.LocationError:
         """Error of the location in closed form; of a ranked cell."""
-        return asymptotic.location_error(self.rounds, self.means, self.spread)
+        return asymptotic.location_error(self.rounds, self.means, self.spread, self.widening)
 
     def boundary(self, name: str) -> list[stats.Array]:
         """Samples of another boundary (see harness.schema.BOUNDARIES), one array per round that has them."""

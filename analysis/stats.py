@@ -113,8 +113,26 @@ def process_spread(locations: Iterable[Array]) -> float:
     return float(np.sqrt(squares / freedom))
 
 
+def find_widening(samples: Array, half_width_percent: float | None) -> float:
+    """How many times as wide the interval of a trimmed mean is as that of n independent samples: 1 to sqrt(n).
+
+    `half_width_percent`: half of the 95% interval, % of the mean, as the harness found it from samples in their order:
+    consecutive ones resemble one another (docs/decisions/stop-rule.md). None where that is not known. The harness's may
+    be wider by any factor, as it also allows for not knowing the deviation; a mean says at least what one sample says.
+    """
+    low, high = trimmed_mean_interval(samples)
+    if half_width_percent is None or not high > low:
+        return 1.0
+    factor = half_width_percent / 100 * trimmed_mean(samples) / ((high - low) / 2)
+    return float(np.clip(factor, 1.0, np.sqrt(samples.size)))
+
+
 def bootstrap_location(
-    rounds: Sequence[Array], rng: np.random.Generator, draws: int = DRAWS, spread: float = PRIOR_SPREAD
+    rounds: Sequence[Array],
+    rng: np.random.Generator,
+    draws: int = DRAWS,
+    spread: float = PRIOR_SPREAD,
+    widening: float = 1.0,
 ) -> Array:
     """Draws of the location of one cell, shape (draws,): the samples of each round resampled, and its process varied.
 
@@ -122,7 +140,8 @@ def bootstrap_location(
     `spread` (see process_spread) as far as one round tells; the cell's own rounds are pooled with it as R - 1 against
     PRIOR_FREEDOM, or believed alone where they differ more. Resampled deviations are widened from variance (n - 1)/n to
     the unbiased one, and both kinds have the tails of Student's t, because few values are far too sure of themselves.
-    NaN when nothing tells the spread within a process (one sample in one round).
+    `widening`: of what is known from within a process, see find_widening. NaN when nothing tells the spread within a
+    process (one sample in one round).
     """
     means = np.array([trimmed_mean(samples) for samples in rounds])
     centre = float(means.mean())
@@ -130,7 +149,7 @@ def bootstrap_location(
         return np.full(draws, np.nan)
     variance, freedom = between_variance(means / centre, spread)
     between = np.sqrt(variance / means.size) * rng.standard_t(freedom, draws)
-    within = np.mean([_within(samples, rng, draws) for samples in rounds], axis=0) / centre
+    within = widening * np.mean([_within(samples, rng, draws) for samples in rounds], axis=0) / centre
     # a time stays positive however wide the interval; two samples have Cauchy tails, hence the clip
     return np.asarray(centre * np.exp(np.clip(between + within, -30.0, 30.0)))
 

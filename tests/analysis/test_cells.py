@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy import signal
 
+from analysis import stats
 from analysis.cells import Cell, build_cells, draw_ahead
+from harness.measure import half_width_percent
 from harness.schema import WIDE_INTERVAL, Row
 from tests.analysis import synthetic
+from tests.harness.series import T_975
 
 WIDE = f"{WIDE_INTERVAL} ±1% at the limit of 4 s or 2000 samples"
 
@@ -97,3 +103,62 @@ def test_draws_made_ahead_are_those_made_when_asked_for() -> None:
     assert [key.batch_size for key in made] == [1, 8, 16]
     for key in made:
         assert np.array_equal(ahead[key].draws, asked[key].draws)
+
+
+def autocorrelated(seed: int, round_: int = 1) -> Row:
+    """500 samples of 10 ms with 1% of noise, each with 0.8 of the deviation of the one before, and their interval."""
+    noise = signal.lfilter([0.6], [1.0, -0.8], np.random.default_rng(seed).standard_normal(600))[100:]
+    times_ms = (10 * (1 + 0.01 * noise)).tolist()
+    samples, telemetry = {"device_ms": times_ms}, {"half_width_percent": half_width_percent(times_ms, T_975)}
+    return synthetic.make_row(
+        synthetic.CPU[0], 224, 1, round_=round_, samples=samples, same_as={}, telemetry=telemetry, options={}
+    )
+
+
+def test_the_interval_of_one_round_counts_that_samples_resemble_one_another() -> None:
+    """It holds the true time as often as it says; that of independent samples does in 1 of 2 trials."""
+    trials = [autocorrelated(seed) for seed in range(300)]
+    assert np.median([cell_of(row).widening for row in trials]) == pytest.approx(
+        np.sqrt((1 + 0.8) / (1 - 0.8)), rel=0.1
+    )
+    widened = sum(low <= 10.0 <= high for low, high in (cell_of(row).interval_ms for row in trials))
+    alone = [stats.trimmed_mean_interval(np.asarray(row.samples["device_ms"])) for row in trials]
+    assert widened >= 0.92 * len(trials)
+    assert sum(low <= 10.0 <= high for low, high in alone) <= 0.6 * len(trials)
+
+
+def test_the_interval_of_one_round_is_the_one_of_its_row() -> None:
+    """summary.csv and the row's telemetry say the same."""
+    row = autocorrelated(1)
+    cell = cell_of(row)
+    low, high = cell.interval_ms
+    assert (high - low) / 2 / cell.mean_ms * 100 == pytest.approx(row.telemetry["half_width_percent"], rel=1e-9)
+
+
+@pytest.mark.parametrize("resampled", [True, False])
+def test_draws_of_one_round_are_as_wide(resampled: bool) -> None:
+    """Within the process alone (no spread between them): by the bootstrap and by its limit."""
+    cell = cell_of(autocorrelated(1))
+    widened, plain = (
+        Cell(cell.key, rows, "ok", "", cell.rounds, 0.0, resampled)
+        for rows in (cell.rows, [replace(cell.rows[0], telemetry={})])
+    )
+    assert (plain.widening, widened.widening > 2) == (1.0, True)
+    ratio = np.std(np.log(widened.draws)) / np.std(np.log(plain.draws))
+    assert ratio == pytest.approx(widened.widening, rel=0.05)
+
+
+def test_a_mean_is_no_less_certain_than_one_of_its_samples() -> None:
+    """A drift: the harness, with one independent sample's worth, says ±9% where no sample is off by more than 1%."""
+    times_ms = (10 * (1 + np.linspace(-0.01, 0.01, 400))).tolist()
+    row = autocorrelated(1)
+    known = half_width_percent(times_ms, T_975)
+    drifting = cell_of(replace(row, samples={"device_ms": times_ms}, telemetry={"half_width_percent": known}))
+    assert drifting.widening == 20.0
+    low, high = drifting.interval_ms
+    assert 0.5 < (high - low) / (times_ms[-1] - times_ms[0]) < 1.5
+    assert known / 100 * 20.0 > 3 * (high - low)
+
+
+def test_several_rounds_say_it_by_how_far_they_lie_apart() -> None:
+    assert cell_of(*(autocorrelated(number, number) for number in (1, 2, 3))).widening == 1.0
