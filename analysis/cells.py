@@ -43,7 +43,7 @@ class Key:
 class Cell:
     """All rounds of one cell. `rounds` are device_ms samples per usable round.
 
-    `resampled`: whether errors come from the bootstrap; a run of thousands of rounds gets its limit, see asymptotic.
+    `resampled`: whether errors come from the bootstrap; a large run gets its limit, see asymptotic.
     `spread` is the run's standard deviation between processes, as a share of the time; see stats.process_spread.
     `status` of one round is its row's. Of several it is `ok` when the interval over all of them is as narrow as the run
     asked of each (`options.target_percent`), however wide that of a single round was; rows that lack it must be `ok`
@@ -186,7 +186,7 @@ def _build(rows: list[Row], everyone: list[Row]) -> dict[Key, Cell]:
         grouped.setdefault(_key(row), []).append(row)
     if not grouped:
         return {}
-    spread, resampled = _spread(everyone), len(everyone) <= asymptotic.MOST_RESAMPLED
+    spread, resampled = _spread(everyone), _is_small(everyone)
     return {
         key: _cell(key, sorted(grouped[key], key=lambda row: row.job.round), spread=spread, resampled=resampled)
         for key in sorted(grouped)
@@ -196,6 +196,12 @@ def _build(rows: list[Row], everyone: list[Row]) -> dict[Key, Cell]:
 def _key(row: Row) -> Key:
     job = row.job
     return Key(job.image_size, job.batch_size, job.backend, job.variant.removesuffix(AGAIN), job.precision)
+
+
+def _is_small(rows: list[Row]) -> bool:
+    """Whether resampling every round is a matter of seconds."""
+    samples = sum(len(row.samples.get("device_ms", ())) for row in rows)
+    return len(rows) <= asymptotic.MOST_RESAMPLED and samples <= asymptotic.MOST_SAMPLES
 
 
 def _spread(rows: list[Row]) -> float:

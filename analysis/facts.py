@@ -172,7 +172,7 @@ def _method(study: Study) -> dict[str, Any]:
         "trim": stats.TRIM,
         "confidence": stats.CONFIDENCE,
         "ratio_confidence": stats.RATIO_CONFIDENCE,
-        "draws": stats.DRAWS,
+        "draws": stats.DRAWS if all(cell.resampled for cell in study.cells.values()) else None,
         "prior_spread": stats.PRIOR_SPREAD,
         "process_spread": next((cell.spread for cell in study.cells.values() if cell.ranked), stats.PRIOR_SPREAD),
         "tolerance": TOLERANCE,

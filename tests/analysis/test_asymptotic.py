@@ -76,11 +76,12 @@ def test_one_sample_alone_has_no_error() -> None:
     assert np.isnan(asymptotic.draw_locations(error, np.random.default_rng(1))).all()
 
 
-def test_a_large_run_is_judged_as_a_small_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("limit", "most"), [("MOST_RESAMPLED", 5), ("MOST_SAMPLES", 599)])
+def test_a_large_run_is_judged_as_a_small_one_is(limit: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same rows, resampled and in closed form: equal means, speedups within their intervals' rounding."""
     rows = synthetic.make_rows(synthetic.CPU[:4], (224,), (1, 8), rounds=3, count=25)
     small = summarise(build_cells(rows), {})
-    monkeypatch.setattr(asymptotic, "MOST_RESAMPLED", 5)
+    monkeypatch.setattr(asymptotic, limit, most)
     cells = build_cells(rows)
     large = summarise(cells, {})
     assert not next(iter(cells.values())).resampled

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from jinja2 import nodes
 
+from analysis import asymptotic
 from analysis.facts import gather_facts
 from analysis.language import Language
 from analysis.load import Run, load_run
@@ -220,6 +221,21 @@ def test_equal_approaches_are_called_a_tie() -> None:
     english, russian = reports(synthetic.make_rows((EAGER, same), (224,), (1,)))
     assert "*tie*" in english.split("## Introduction")[0] + english.split("## Results")[1]
     assert "*ничья*" in russian.split("## Результаты")[1]
+
+
+def test_intervals_of_a_large_run_are_said_to_be_in_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is not resampled, no draws are told of."""
+    rows = synthetic.make_rows((EAGER, FAST), (224,), (1,))
+    resampled = [r"intervals from 2,000\sbootstrap draws, which", r"бутстрепом \(2\s000\sвыборок\)\. Они"]
+    closed = [
+        r"intervals in closed form \(the limit of the bootstrap, as the run is large\), which",
+        r"получены в замкнутой форме \(предел бутстрепа: прогон велик\)\. Они",
+    ]
+    small = reports(rows)
+    monkeypatch.setattr(asymptotic, "MOST_SAMPLES", 1)
+    for text, other, draws, form in zip(small, reports(rows), resampled, closed, strict=True):
+        assert [bool(re.search(words, text)) for words in (draws, form)] == [True, False]
+        assert [bool(re.search(words, other)) for words in (draws, form)] == [False, True]
 
 
 def test_report_is_the_same_byte_for_byte(study: Study, tmp_path: Path) -> None:
