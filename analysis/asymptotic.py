@@ -1,4 +1,4 @@
-"""The limit of the bootstrap, in closed form: for runs of so many rounds that resampling each would take minutes.
+"""The limit of the bootstrap, in closed form: for runs of so many rounds or samples that resampling takes its time.
 
 Same model as `stats.bootstrap_location` (a round is a process, and processes differ by `spread`), with the standard
 error of the trimmed mean (Tukey and McLaughlin's, which the 95% intervals rest on) in place of resampling. Independent

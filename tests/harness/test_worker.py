@@ -1,7 +1,10 @@
 """How a worker process ends."""
 
+import os
 import subprocess
 import sys
+
+from tests.stage_process import SEARCH_PATH
 
 
 def run_worker(serve):
@@ -24,7 +27,8 @@ worker.serve = serve
 sys.argv = ["worker", "0", "1"]
 worker.main()
 """
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": SEARCH_PATH}
+    return subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
 
 
 def test_a_worker_that_has_served_ends_without_teardown():
