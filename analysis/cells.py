@@ -85,10 +85,14 @@ class Cell:
 
         1 for several rounds: how far these lie apart says it, and better.
         """
-        if len(self.rounds) != 1:
+        return self._find_widening("device_ms", "half_width_percent")
+
+    def _find_widening(self, boundary: str, half_width: str) -> float:
+        rounds = self.boundary(boundary)
+        if len(rounds) != 1:
             return 1.0
-        row = next(row for row in self.rows if row.status in RANKED)
-        return stats.find_widening(self.rounds[0], row.telemetry.get("half_width_percent"))
+        row = next(row for row in self.rows if row.status in RANKED and row.boundary(boundary))
+        return stats.find_widening(rounds[0], row.telemetry.get(half_width))
 
     @property
     def interval_ms(self) -> stats.Interval:
@@ -134,12 +138,15 @@ class Cell:
 
     def host_draws(self) -> stats.Array:
         """Draws of the location of host_ms, shape (draws,), made as `draws` are; its samples must exist."""
+        if any("host_ms" in row.same_as for row in self.rows):
+            return self.draws
         seed = zlib.crc32(f"host {self.rows[0].run_id} {self.key}".encode())
         rng, rounds = np.random.default_rng([SEED, seed]), self.boundary("host_ms")
+        widening = self._find_widening("host_ms", "host_half_width_percent")
         if self.resampled:
-            return stats.bootstrap_location(rounds, rng, spread=self.spread)
+            return stats.bootstrap_location(rounds, rng, spread=self.spread, widening=widening)
         means = [stats.trimmed_mean(samples) for samples in rounds]
-        return asymptotic.draw_locations(asymptotic.location_error(rounds, means, self.spread), rng)
+        return asymptotic.draw_locations(asymptotic.location_error(rounds, means, self.spread, widening), rng)
 
 
 def draw_ahead(cells: Iterable[Cell]) -> None:

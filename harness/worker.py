@@ -31,7 +31,15 @@ import numpy as np
 from harness.backends import BACKENDS, family
 from harness.backends.base import Backend, BackendUnavailable, Spec, UnsupportedJob
 from harness.clocks import Clock, make_clock
-from harness.measure import MIN_COVERAGE, Samples, StopRule, run_for, sample, sample_other_boundaries
+from harness.measure import (
+    MIN_COVERAGE,
+    Samples,
+    StopRule,
+    half_width_percent,
+    run_for,
+    sample,
+    sample_other_boundaries,
+)
 from harness.memory import read_peak_rss_mb, reset_peak_rss
 from harness.parity import find_contradiction, find_fault
 from harness.reference import Reference, read_reference, repeat_images
@@ -127,7 +135,8 @@ class Worker:
             "parity_s": max(0.0, checked - start - build_s),
             "warmup_s": sum(result.warmup_ms) / 1000,
             "measuring_s": sampling_s + others.pop("other_s"),
-            "half_width_percent": result.half_width_percent if np.isfinite(result.half_width_percent) else None,
+            "half_width_percent": _if_finite(result.half_width_percent),
+            "host_half_width_percent": _if_finite(others.pop("host_half_width_percent")),
             "enqueue_ms": result.enqueue_ms,
         }
         return {
@@ -157,11 +166,12 @@ class Worker:
         samples = {"device_ms": result.device_ms, "throughput_fps": result.throughput_fps}
         if self.spec.device == "cpu":  # the images are already where they are used, and `run` does the work itself
             same_as = {"transfer_ms": "device_ms", "host_ms": "device_ms"}
-            return {"samples": samples, "same_as": same_as, "other_s": 0.0}
+            return {"samples": samples, "same_as": same_as, "host_half_width_percent": None, "other_s": 0.0}
         clock, backend = self.clock, self.backend
         start = time.monotonic()
         others = sample_other_boundaries(clock, backend.run, backend.run_with_transfers, batch_size, self.boundary_s)
-        answer: dict[str, Any] = {"samples": {**samples, **asdict(others)}}
+        half_width = half_width_percent(others.host_ms, self.rule.t_975)
+        answer: dict[str, Any] = {"samples": {**samples, **asdict(others)}, "host_half_width_percent": half_width}
         if load_s:
             begin = time.monotonic()
             images = batch_size * run_for(clock, backend.run, load_s, result.device_ms[-1])
@@ -183,6 +193,10 @@ class Worker:
         self.longest_bind_s = max(self.longest_bind_s, time.perf_counter() - start)
         self.backend.run()
         return self.backend.logits()
+
+
+def _if_finite(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None
 
 
 def do_nothing() -> None:

@@ -148,6 +148,25 @@ def test_draws_of_one_round_are_as_wide(resampled: bool) -> None:
     assert ratio == pytest.approx(widened.widening, rel=0.05)
 
 
+@pytest.mark.parametrize("resampled", [True, False])
+def test_draws_of_what_a_caller_waits_count_that_too(resampled: bool) -> None:
+    row = autocorrelated(1)
+    samples = {"device_ms": [8.0, 8.1, 8.2, 8.3], "host_ms": row.samples["device_ms"]}
+    known = {"host_half_width_percent": row.telemetry["half_width_percent"]}
+    key, rounds = cell_of(row).key, [np.asarray(samples["device_ms"])]
+    widened, plain = (
+        Cell(key, [replace(row, samples=samples, telemetry=telemetry)], "ok", "", rounds, 0.0, resampled)
+        for telemetry in (known, {"half_width_percent": 50.0})
+    )
+    ratio = np.std(np.log(widened.host_draws())) / np.std(np.log(plain.host_draws()))
+    assert ratio == pytest.approx(cell_of(row).widening, rel=0.05)
+
+
+def test_a_caller_on_a_cpu_waits_what_the_device_takes() -> None:
+    cell = cell_of(replace(autocorrelated(1), same_as={"host_ms": "device_ms"}))
+    assert np.array_equal(cell.host_draws(), cell.draws)
+
+
 def test_a_mean_is_no_less_certain_than_one_of_its_samples() -> None:
     """A drift: the harness, with one independent sample's worth, says ±9% where no sample is off by more than 1%."""
     times_ms = (10 * (1 + np.linspace(-0.01, 0.01, 400))).tolist()
