@@ -112,8 +112,12 @@ class Cell:
 
     @property
     def _rng(self) -> np.random.Generator:
-        row = self.rows[0]  # two runs must not share their draws
-        return np.random.default_rng([SEED, zlib.crc32(f"{row.run_id} {row.job.variant} {self.key}".encode())])
+        return np.random.default_rng([SEED, self._seed(self.rows[0].job.variant)])
+
+    def _seed(self, name: str) -> int:
+        """Two runs must not share their draws, whatever they are called."""
+        row = self.rows[0]
+        return zlib.crc32(f"{name} {row.run_id} {row.started_at} {row.device} {self.key}".encode())
 
     @cached_property
     def _bootstrap(self) -> stats.Array:
@@ -140,8 +144,7 @@ class Cell:
         """Draws of the location of host_ms, shape (draws,), made as `draws` are; its samples must exist."""
         if any("host_ms" in row.same_as for row in self.rows):
             return self.draws
-        seed = zlib.crc32(f"host {self.rows[0].run_id} {self.key}".encode())
-        rng, rounds = np.random.default_rng([SEED, seed]), self.boundary("host_ms")
+        rng, rounds = np.random.default_rng([SEED, self._seed("host_ms")]), self.boundary("host_ms")
         widening = self._find_widening("host_ms", "host_half_width_percent")
         if self.resampled:
             return stats.bootstrap_location(rounds, rng, spread=self.spread, widening=widening)

@@ -50,7 +50,8 @@ COLUMNS = {
     "above_bound": "whether fps exceeds what the arithmetic allows (2.25 times that in fp32): a fault of measurement",
     "limiter": "launch-bound (host time of a call >= 0.9 x mean_ms, no CUDA graph), bandwidth-bound or compute-bound",
     "transfer_bound": "whether transfer_ms exceeds 1.5 x mean_ms",
-    "accuracy": "share of labelled reference images classified right by this cell's own outputs, 0..1",
+    "accuracy": "share of labelled reference images that the contender classified right, 0..1, at the first batch size "
+    "that its worker measured; the timed batch of each cell is compared with the reference besides",
     "parity_images": "reference images behind accuracy and top1_agreement",
     "top1_agreement": "share of reference images with the fp32 reference's top class, 0..1",
     "rel_l2": "distance of the logits from the fp32 reference, relative L2 norm",

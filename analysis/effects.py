@@ -96,9 +96,8 @@ def choose_size(study: Study) -> SizeChoice | None:
     if source is None:
         return SizeChoice(sizes[0], "speed")
     best = max(sizes, key=lambda size: (known[size].share, -size))
-    images = known[best].images
-    chosen = next(size for size in sizes if not _below(known[size].share, known[best].share, images))
-    return SizeChoice(chosen, "accuracy", known[chosen].share, best, known[best].share, images, source)
+    chosen = next(size for size in sizes if not _below(known[size], known[best]))
+    return SizeChoice(chosen, "accuracy", known[chosen].share, best, known[best].share, known[best].images, source)
 
 
 def size_accuracies(study: Study) -> tuple[str | None, dict[int, Accuracy]]:
@@ -106,11 +105,11 @@ def size_accuracies(study: Study) -> tuple[str | None, dict[int, Accuracy]]:
     return accuracy.size_accuracies(study.run, image_sizes(study))
 
 
-def _below(share: float, best: float, images: int | None) -> bool:
-    if images is None:
-        return share < best
-    error = math.sqrt((share * (1 - share) + best * (1 - best)) / images)
-    return best - share > float(norm.ppf(0.975)) * error
+def _below(judged: Accuracy, best: Accuracy) -> bool:
+    if judged.images is None or best.images is None:
+        return judged.share < best.share
+    error = math.sqrt(sum(each.share * (1 - each.share) / each.images for each in (judged, best) if each.images))
+    return best.share - judged.share > float(norm.ppf(0.975)) * error
 
 
 @dataclass(frozen=True)

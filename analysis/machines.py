@@ -42,12 +42,13 @@ class Prices:
 class Offer:
     """The best cell of one machine at an image size and precision, or the `reason` why there is none to compare.
 
-    `cost` is the price of a million images, `interval` its 95% interval (the price itself is taken as exact).
-    `verdict` and `ratio_interval` (99%) compare the cost with the cheapest machine's: above 1 is dearer.
+    `run` is its id, or its folder where several have that id (`make bench` calls it `quick` everywhere). `cost` is the
+    price of a million images, `interval` its 95% interval (the price itself is taken as exact). `verdict` and
+    `ratio_interval` (99%) compare the cost with the cheapest machine's: above 1 is dearer.
     """
 
     group: Group
-    run_id: str
+    run: str
     device: str
     reason: str = ""
     cell: Cell | None = None
@@ -88,23 +89,36 @@ def compare_machines(runs: Sequence[Run], prices: Prices, path: Path) -> list[Of
     """
     if len({run.folder.resolve() for run in runs}) < max(2, len(runs)):
         raise InputError("runs: name two different runs or more")
-    devices = {run.run_id: str(run.machine.get("device") or run.rows[0].device if run.rows else "") for run in runs}
-    cells = {run.run_id: [cell for cell in build_cells(run.rows).values() if cell.ranked] for run in runs}
-    groups = sorted({(c.key.image_size, c.key.precision) for found in cells.values() for c in found})
+    ids = [run.run_id for run in runs]
+    measured = [
+        _Measured(
+            run.run_id if ids.count(run.run_id) == 1 else str(run.folder),
+            str(run.machine.get("device") or run.rows[0].device if run.rows else ""),
+            [cell for cell in build_cells(run.rows).values() if cell.ranked],
+        )
+        for run in runs
+    ]
+    groups = sorted({(c.key.image_size, c.key.precision) for each in measured for c in each.cells})
     offers = []
     for group in groups:
         mine = []
-        for run in runs:
-            device = devices[run.run_id]
-            best = _find_best(cells[run.run_id], group)
+        for each in measured:
+            best = _find_best(each.cells, group)
             if best is None:
-                others = sorted({c.key.precision for c in cells[run.run_id] if c.key.image_size == group[0]})
+                others = sorted({c.key.precision for c in each.cells if c.key.image_size == group[0]})
                 reason = f"precision: it has {', '.join(others)}" if others else f"{group[0]} px: not measured"
-                mine.append(Offer(group, run.run_id, device, reason))
+                mine.append(Offer(group, each.run, each.device, reason))
             else:
-                mine.append(_price(group, run.run_id, device, best, prices.of(device, path)))
+                mine.append(_price(group, each.run, each.device, best, prices.of(each.device, path)))
         offers += _judge(mine)
     return offers
+
+
+@dataclass(frozen=True)
+class _Measured:
+    run: str
+    device: str
+    cells: list[Cell]
 
 
 def _find_best(cells: list[Cell], group: Group) -> Cell | None:
@@ -113,10 +127,10 @@ def _find_best(cells: list[Cell], group: Group) -> Cell | None:
     return max(mine, key=lambda cell: cell.key.batch_size / cell.mean_ms, default=None)
 
 
-def _price(group: Group, run_id: str, device: str, cell: Cell, price: float) -> Offer:
+def _price(group: Group, run: str, device: str, cell: Cell, price: float) -> Offer:
     fps = cell.key.batch_size * 1000 / cell.mean_ms
     interval = stats.percentile_interval(cost_per_million(price, cell.fps_draws()))  # type: ignore[arg-type]
-    return Offer(group, run_id, device, "", cell, fps, float(cost_per_million(price, fps)), interval)
+    return Offer(group, run, device, "", cell, fps, float(cost_per_million(price, fps)), interval)
 
 
 def _judge(offers: list[Offer]) -> list[Offer]:
@@ -129,7 +143,7 @@ def _judge(offers: list[Offer]) -> list[Offer]:
         theirs = offer.cell.rows[-1].weights_sha256 if offer.cell else None
         if offer.cell and theirs != weights:
             reason = f"weights: {(weights or 'none')[:12]} against {(theirs or 'none')[:12]}"
-            others.append(Offer(offer.group, offer.run_id, offer.device, reason))
+            others.append(Offer(offer.group, offer.run, offer.device, reason))
         else:
             (fitting if offer.cell else others).append(offer)
     fitting.sort(key=lambda offer: offer.cost)
@@ -163,7 +177,7 @@ def print_machines(offers: list[Offer], currency: str) -> None:
         )
     for offer in offers:
         size, precision = offer.group
-        names = (str(size), precision, escape(offer.device), escape(offer.run_id))
+        names = (str(size), precision, escape(offer.device), escape(offer.run))
         if offer.cell is None:
             table.add_row(*names, "", "", "", "", "", escape(f"not comparable: {offer.reason}"))
             continue

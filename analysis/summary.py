@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import stats
-from analysis.cells import Cell, Key, ratio_interval
+from analysis.cells import RANKED, Cell, Key, ratio_interval
 from analysis.columns import COLUMNS
 from analysis.hardware import Hardware
 from analysis.names import contender_label
@@ -105,7 +105,8 @@ def _ratio(cell: Cell, cells: Mapping[Key, Cell]) -> dict[str, Any]:
 
 
 def _facts(cell: Cell, val_accuracy: Mapping[int, float | None]) -> dict[str, Any]:
-    row = next((r for r in reversed(cell.rows) if r.status == cell.status), cell.rows[-1])
+    wanted = RANKED if cell.ranked else (cell.status,)  # of several rounds one may have failed
+    row = next((r for r in reversed(cell.rows) if r.status in wanted), cell.rows[-1])
     parity = row.parity
     return {
         "accuracy": parity.accuracy if parity else None,

@@ -125,9 +125,12 @@ def check_model(model: Model) -> None:
 
 
 def read_manifests(folder: Path, pattern: str) -> list[Artifact]:
-    """Manifests of a folder, sorted by name. Raises ArtifactError for one that is not readable JSON."""
+    """Manifests of a folder, sorted by name. Raises ArtifactError for one that is not readable JSON.
+
+    Hidden files are left aside: what a writer that was killed had not finished.
+    """
     found = []
-    for path in sorted(folder.glob(pattern)):
+    for path in sorted(path for path in folder.glob(pattern) if not path.name.startswith(".")):
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
             manifest["image_size"], manifest["sha256"]

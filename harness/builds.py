@@ -130,9 +130,8 @@ class SideBuilds:
             ready[0].stop()
 
     def list_pids(self) -> list[int]:
-        """Process ids of the workers that wait with a model loaded."""
-        ready = (each for each in self.waiting.values() if isinstance(each, tuple))
-        return [worker.process.pid for worker, loaded in ready if loaded["event"] == "loaded"]
+        """Process ids of the workers that wait; one that failed to load may hold a CUDA context all the same."""
+        return [each[0].process.pid for each in self.waiting.values() if isinstance(each, tuple)]
 
     def stop(self) -> None:
         """End the workers that still wait."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -110,6 +111,8 @@ class BenchConfig:
         for name in ("seconds", "warmup_seconds"):
             longest, shortest = getattr(self, f"max_{name}"), getattr(self, f"min_{name}")
             _require(longest >= shortest, f"max_{name}", longest, f"is under --min_{name}")
+        for name, value in vars(self).items():
+            _require(not isinstance(value, float) or math.isfinite(value), name, value, "must be a finite number")
         for name in ("target_percent", "max_seconds", "warmup_percent", "warmup_window_ms", "job_timeout_s"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "must be over 0")
         for name in ("min_seconds", "min_warmup_seconds", "boundary_seconds", "load_seconds", "saturation_percent"):

@@ -39,32 +39,34 @@ class WorkerProcess:
     """One `harness.worker` under `interpreter`; its stdout and stderr go to `log`.
 
     `environment` is added to this process's own. The worker gets a session of its own, so that Ctrl-C on the terminal
-    reaches only the parent, which lets the row in progress end.
+    reaches only the parent, which lets the row in progress end. Raises WorkerDied where the interpreter cannot be
+    started, OSError where the log cannot be written.
     """
 
     def __init__(self, interpreter: str, log: Path, environment: dict[str, str]) -> None:
-        log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
         self.buffer = b""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        stream = log.open("ab")
         commands_read, self.commands = os.pipe()
         self.replies, replies_write = os.pipe()
         search_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         try:
-            with log.open("ab") as stream:
-                self.process = subprocess.Popen(
-                    [interpreter, "-m", "harness.worker", str(commands_read), str(replies_write)],
-                    env={**os.environ, "PYTHONPATH": search_path, **environment},
-                    stdin=subprocess.DEVNULL,
-                    stdout=stream,
-                    stderr=stream,
-                    pass_fds=(commands_read, replies_write),
-                    start_new_session=True,
-                )
+            self.process = subprocess.Popen(
+                [interpreter, "-m", "harness.worker", str(commands_read), str(replies_write)],
+                env={**os.environ, "PYTHONPATH": search_path, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                pass_fds=(commands_read, replies_write),
+                start_new_session=True,
+            )
         except OSError as error:
             os.close(self.commands)
             os.close(self.replies)
             raise WorkerDied("unavailable", f"cannot start {interpreter}: {error.strerror}") from error
         finally:
+            stream.close()
             os.close(commands_read)
             os.close(replies_write)
 

@@ -113,11 +113,14 @@ def warm_up(clock: Clock, run: Callable[[], None], rule: StopRule) -> tuple[list
     Returns every warm-up sample and whether two windows agreed within `max_warmup_seconds`.
     """
     start = clock.now_ms()
-    samples = clock.window(run, 1).samples_ms  # the first call builds caches and may take far longer
+    first = clock.window(run, 1)  # it builds caches and may take far longer
+    samples, wall_ms = first.samples_ms, max(first.wall_ms, 1e-3)
+    longest_ms = 1000.0 * rule.max_warmup_seconds  # of a window, where a clock sees nothing of the work (MIN_COVERAGE)
     previous = math.nan
     while True:
-        count = max(1, int(rule.warmup_window_ms / max(samples[-1], 1e-3)))
-        window = clock.window(run, count).samples_ms
+        count = max(1, min(int(rule.warmup_window_ms / max(samples[-1], 1e-3)), int(longest_ms / wall_ms)))
+        found = clock.window(run, count)
+        window, wall_ms = found.samples_ms, max(found.wall_ms / count, 1e-3)
         samples += window
         median = float(np.median(window))
         seconds = (clock.now_ms() - start) / 1000.0
@@ -156,10 +159,10 @@ def sample(clock: Clock, run: Callable[[], None], batch_size: int, rule: StopRul
         at_limit = seconds >= rule.max_seconds or len(device_ms) >= rule.max_samples
         hopeless = _is_hopeless(half_width, seconds, rule)
         if at_limit or hopeless or (known and confirmed and seconds >= rule.min_seconds):
-            doubt = _tell_doubt(rule, hopeless=not at_limit)
-            doubt = doubt if not known else "" if steady else "warm-up windows did not agree before the time limit"
+            doubts = [] if steady else ["warm-up windows did not agree before the time limit"]
+            doubts += [] if known else [_tell_doubt(rule, hopeless=not at_limit)]
             coverage, enqueue = sum(device_ms) / wall_ms, statistics.median(enqueue_ms) if enqueue_ms else None
-            return Samples(device_ms, throughput_fps, warmup_ms, doubt, half_width, coverage, enqueue)
+            return Samples(device_ms, throughput_fps, warmup_ms, "; ".join(doubts), half_width, coverage, enqueue)
         count = _next_count(len(device_ms), seconds, rule)
 
 

@@ -19,8 +19,8 @@ from harness.interrupt import Interrupt
 from harness.launch import WorkerDied, WorkerProcess, make_environment
 from harness.limits import explain_crash
 from harness.plan import Group, has_saturated, is_same, may_share_worker
-from harness.schema import Job, Row
-from harness.store import RunFolder, utc_now
+from harness.schema import Job, Row, SchemaError
+from harness.store import RunFolder, StoreError, utc_now
 from harness.telemetry import Telemetry
 from harness.time_sheet import TimeSheet
 
@@ -118,12 +118,14 @@ class Sweep:
                 if loaded["event"] == "failed":
                     if loaded["status"] not in DECLINED:
                         self._stop_kept()
+                        if not fresh:  # perhaps the fault of what the worker did before: try with a new one
+                            continue
                     return self._fail_all(left, loaded["status"], loaded["reason"])
                 loading = False
                 self._measure_jobs(worker, loaded, left)
             except WorkerDied as death:
                 self._stop_kept()
-                if loading and not fresh:  # perhaps the fault of what it did before: try with a new one
+                if loading and not fresh:
                     continue
                 if loading:  # which does not depend on the batch size
                     return self._fail_all(left, death.status, str(death))
@@ -154,9 +156,12 @@ class Sweep:
         return self.kept is not None and may_share_worker(self.kept[0], job, self.config)
 
     def _start_worker(self, job: Job) -> WorkerProcess:
-        """Raises WorkerDied where its interpreter cannot be started."""
+        """Raises WorkerDied where its interpreter cannot be started, StoreError where its log cannot be written."""
         log = self.folder.path / "logs" / f"{job.backend}-{job.variant}-{job.precision}-{job.image_size}.log"
-        return WorkerProcess(find_interpreter(job.backend, self.config.environments), log, self.environment)
+        try:
+            return WorkerProcess(find_interpreter(job.backend, self.config.environments), log, self.environment)
+        except OSError as error:
+            raise StoreError(f"{log}: cannot be written ({error.strerror}); make room, then --resume") from None
 
     def _make_load_command(self, job: Job) -> dict[str, Any]:
         return make_load_command(job, self.config, self.models[job.image_size], self.machine["kind"], self.threads)
@@ -175,7 +180,7 @@ class Sweep:
             answer = worker.ask(command, self.config.job_timeout_s)
             if answer["event"] == "failed":
                 self._fail(left, answer["status"], answer["reason"])
-                if answer["status"] == "oom":  # what the failed try left allocated must not weigh on the next size
+                if answer["status"] not in DECLINED:  # it may hold memory, or a CUDA context that fails ever after
                     self._stop_kept()
                     return
                 continue
@@ -190,7 +195,11 @@ class Sweep:
             described = self._describe(left[0], started_at)
             if "parallel_builds" in loaded:  # then its times of loading and building are not those of a worker alone
                 described["options"]["parallel_builds"] = loaded["parallel_builds"]
-            row = Row.from_dict({**described, **details})
+            try:
+                row = Row.from_dict({**described, **details})
+            except SchemaError as error:
+                self._fail(left, "crashed", f"what the worker measured is no row: {error}")
+                continue
             self._write(row)
             left.pop(0)
             self.curve.ms_per_image.append(statistics.median(row.samples["device_ms"]) / row.job.batch_size)
