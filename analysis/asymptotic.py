@@ -17,7 +17,7 @@ from analysis import stats
 from analysis.stats import Array, Interval
 
 MOST_RESAMPLED = 2000  # rounds of a run up to which it is resampled: some seconds
-MOST_SAMPLES = 400_000  # of all its rounds, likewise
+MOST_SAMPLES = 40_000  # of all its rounds, likewise
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,10 @@ from scipy.special import stdtrit
 TRIM = 0.1  # share dropped on each side
 CONFIDENCE = 0.95  # of a mean
 RATIO_CONFIDENCE = 0.99  # of a ratio: a report compares dozens of cells, and at 95% one in twenty would win by luck
-DRAWS = 2000
+DRAWS = 20_000  # 100 of them lie beyond each end of a 99% interval
 PRIOR_SPREAD = 0.005  # of a location from process to process, before a run says more; docs/decisions/ties.md
+PRIOR_SPREAD_SHORT = 0.02  # likewise of what takes a GPU less than SHORT_MS
+SHORT_MS = 1.0
 PRIOR_FREEDOM = 8  # what a prior weighs, in differences between processes
 
 Array = NDArray[np.float64]
@@ -98,14 +100,14 @@ def bootstrap_trimmed_means(samples: Array, rng: np.random.Generator, draws: int
     return means
 
 
-def process_spread(locations: Iterable[Array]) -> float:
+def process_spread(locations: Iterable[Array], prior: float = PRIOR_SPREAD) -> float:
     """Standard deviation of a location from process to process, as a share of it; pooled over contenders.
 
     `locations`: one array per contender at one size and batch, with the trimmed mean of each process that measured it
-    (rounds, the second measurement of the self-check). PRIOR_SPREAD weighs as much as PRIOR_FREEDOM differences, so it
-    alone is the answer where nothing was measured twice.
+    (rounds, the second measurement of the self-check). `prior` weighs as much as PRIOR_FREEDOM differences, so it alone
+    is the answer where nothing was measured twice.
     """
-    squares, freedom = PRIOR_FREEDOM * PRIOR_SPREAD**2, PRIOR_FREEDOM
+    squares, freedom = PRIOR_FREEDOM * prior**2, PRIOR_FREEDOM
     for times in locations:
         logs = np.log(times)
         squares += float(np.sum((logs - logs.mean()) ** 2))

@@ -181,3 +181,12 @@ def test_a_mean_is_no_less_certain_than_one_of_its_samples() -> None:
 
 def test_several_rounds_say_it_by_how_far_they_lie_apart() -> None:
     assert cell_of(*(autocorrelated(number, number) for number in (1, 2, 3))).widening == 1.0
+
+
+@pytest.mark.parametrize("change", [{"started_at": "2026-11-24T10:00:07Z"}, {"device": "another"}, {"run_id": "b"}])
+def test_runs_that_are_called_alike_do_not_share_their_draws(change: dict[str, str]) -> None:
+    """Draws that move together would make the interval of their ratio too narrow."""
+    row = round_of(1, 10.0)
+    first, second = cell_of(row).draws, cell_of(replace(row, **change)).draws
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
+    assert np.array_equal(first, cell_of(row).draws)

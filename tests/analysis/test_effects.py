@@ -53,6 +53,7 @@ def test_sizes_are_compared_at_the_largest_batch_that_most_contenders_share() ->
         ({224: (0.90, 1000), 384: (0.92, 1000)}, 224),  # z = 1.6
         ({224: (0.90, 100_000), 384: (0.92, 100_000)}, 384),
         ({224: (0.95, 1000), 384: (0.90, 1000)}, 224),
+        ({224: (0.80, 50), 384: (0.85, 5000)}, 224),  # z = 0.9; with 5,000 images for both it would be 6.6
     ],
 )
 def test_a_larger_size_has_to_be_significantly_better(accuracies: dict, chosen: int) -> None:

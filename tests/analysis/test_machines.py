@@ -38,6 +38,17 @@ def test_the_best_batch_of_each_machine_is_priced_and_equal_costs_tie() -> None:
     assert {offer.cell.key.batch_size for offer in offers if offer.cell} == {8}
 
 
+def test_runs_that_are_called_alike_are_told_apart_by_their_folders() -> None:
+    """`make bench` calls its run `quick` on every machine: twice as slow is twice as dear."""
+    first, second = run_of("quick", "A"), run_of("quick", "B", factor=2.0)
+    runs = [replace(first, folder=Path("a/quick")), replace(second, folder=Path("b/quick"))]
+    cheap, dear = compare_machines(runs, Prices({"A": 1.0, "B": 1.0}), PATH)
+    assert [(each.run, each.device, each.verdict) for each in (cheap, dear)] == [
+        ("a/quick", "A", "cheapest"), ("b/quick", "B", "dearer")
+    ]  # fmt: skip
+    assert dear.cost / cheap.cost == pytest.approx(2.0, rel=0.05)
+
+
 def test_other_weights_and_other_precisions_are_not_compared() -> None:
     """Each is named; the rest is compared."""
     a = run_of("a", "A")

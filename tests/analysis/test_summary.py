@@ -81,6 +81,15 @@ def test_a_cell_with_one_failed_round_is_unstable_and_says_which() -> None:
     assert line["reason"] == "round 2: timeout: no answer"
 
 
+@pytest.mark.parametrize("failed", [1, 3])
+def test_what_other_rounds_know_is_kept_where_one_failed(failed: int) -> None:
+    rows = [exact(EAGER, 1, [10.0] * 10, round_=r) for r in (1, 2, 3) if r != failed]
+    rows.append(synthetic.failed_row(EAGER, 224, 1, "timeout", "no answer", round_=failed))
+    line = table_of(rows).iloc[0]
+    assert (line["accuracy"], line["load_ms"]) == (rows[0].parity.accuracy, rows[0].load_ms)
+    assert line["load_ms"] > 0
+
+
 def test_every_column_has_a_meaning_and_telemetry_follows(study: Study) -> None:
     extra = list(study.table.columns[len(COLUMNS) :])
     assert list(study.table.columns[: len(COLUMNS)]) == list(COLUMNS)

@@ -6,6 +6,7 @@
 It answers with a fixed linear map of the mean colour, in NumPy alone: no library is needed, and workers start fast.
 """
 
+import ctypes
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ from harness.backends.base import Backend, BackendUnavailable, UnsupportedJob
 VARIANTS = (
     "fine", "again", "slower", "slow", "segfault", "exit", "raise", "hang", "garbage", "allocate", "killed",
     "missing", "unsupported", "wrong", "nan", "raise_at_load", "segfault_at_load", "oom_at_4",
-    "dies_on_second_load", "traced",
+    "dies_on_second_load", "traced", "sticks", "after", "wrong_at_1", "infinite", "prints_in_c",
     "builds", "builds_too", "builds_as_well", "builds_each", "oom_each", "sleeps_each",
     "dies_building", "raises_building", "hangs_building",
 )  # fmt: skip
@@ -53,8 +54,10 @@ class FaultyBackend(Backend):
     """The variant names the fault; it strikes when the timed batch is 2 or more, so that batch 1 has a row."""
 
     versions: ClassVar = {"faulty": os.environ.get("FAULTY_VERSION", "1")}
+    stuck = False
 
     def load(self, spec):
+        self.check_context()
         if spec.variant == "dies_on_second_load" and hasattr(self, "spec"):
             os._exit(4)
         self.spec = spec
@@ -84,14 +87,22 @@ class FaultyBackend(Backend):
     def bind(self, images):
         self.images = images
 
+    def check_context(self):
+        """As CUDA does: after an illegal access every later call of the process fails with it."""
+        if self.stuck:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
     def run(self):
         note("run")
+        self.check_context()
         if self.spec.variant in ("fine", "again", "slower"):
             wait_ms(WAIT_MS * (1.05 if self.spec.variant == "slower" else 1.0))
         if self.spec.variant == "slow":
             time.sleep(0.02)
         if self.spec.variant == "sleeps_each":
             time.sleep(0.002 * len(self.images) ** 1.3)  # larger batches only get slower
+        if self.spec.variant == "prints_in_c":
+            ctypes.CDLL(None).puts(b"a word of a C library")
         if self.spec.variant == "garbage":
             print("{not json}\x00", flush=True)
         if len(self.images) >= 2:
@@ -112,11 +123,15 @@ class FaultyBackend(Backend):
                 time.sleep(3600)
             case "allocate":
                 self.hoard = [np.ones(1 << 22) for _ in range(1 << 12)]
+            case "sticks" if len(self.images) == 2:
+                self.stuck = True
+                self.check_context()
             case "oom_at_4" | "oom_each" if len(self.images) >= 4:
                 raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     def logits(self):
-        noise = {"wrong": 1.0, "nan": np.nan}.get(self.spec.variant, 0.0)
+        wrong_at_1 = float(len(self.images) == 1)
+        noise = {"wrong": 1.0, "nan": np.nan, "wrong_at_1": wrong_at_1}.get(self.spec.variant, 0.0)
         return (self.output + noise).astype(np.float32)
 
     def profile(self, images, path):
@@ -126,7 +141,8 @@ class FaultyBackend(Backend):
             super().profile(images, path)
 
     def executed(self):
-        return {"dtype": "float32", "pid": os.getpid()}
+        scale = {"scale": float("inf")} if self.spec.variant == "infinite" else {}
+        return {"dtype": "float32", "pid": os.getpid(), **scale}
 
 
 def note(event):

@@ -227,6 +227,14 @@ def test_the_time_sheet_counts_a_side_by_side_build_once(run_harness, tmp_path, 
     assert sheet["importing"] == sheet["loading"] == 0.0, "these overlapped, and are in the time of building"
 
 
+def test_a_worker_that_failed_to_load_is_ours_too():
+    """It waits with the CUDA context that its clock made: no other process on the card."""
+    job = Job("faulty", "raise_at_load", "fp32", 8, 1, 1)
+    builds = SideBuilds(BenchConfig(), Interrupt(), start=None, make_command=None)
+    builds.waiting[job] = SimpleNamespace(process=SimpleNamespace(pid=7)), {"event": "failed"}
+    assert builds.list_pids() == [7]
+
+
 def test_workers_that_wait_are_no_other_processes_on_the_gpu(weights_dir, worker_script, tmp_path, monkeypatch):
     """The driver lists all of our workers, each with 100 MB: no row is unstable by that, or has another's memory."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

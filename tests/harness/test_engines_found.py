@@ -87,3 +87,9 @@ def test_engines_matter_only_to_runs_that_use_them(weights_dir):
     path.with_suffix(".json").write_text("{")
     assert find_models(weights_dir, [8])[8].engines == {}
     assert find_models(weights_dir, [8], gpu=GPU, tensorrt={})[8].engines == {}
+
+
+def test_what_a_killed_writer_left_is_no_manifest(weights_dir):
+    """Files are written under a hidden name first."""
+    (weights_dir / "reference" / ".resnet18_8.abc123.json").write_text("")
+    assert list(find_models(weights_dir, [])) == [8]

@@ -23,7 +23,10 @@ FAULTS = [
     ("missing", "unavailable", "libfaulty.so is not here", "unavailable", "libfaulty.so is not here"),
     ("unsupported", "unsupported", "no such kernel", "unsupported", "no such kernel"),
     ("wrong", "failed_parity", "relative L2 error", "failed_parity", "relative L2 error"),
+    ("wrong_at_1", "failed_parity", "relative L2 error", "ok", ""),
     ("nan", "crashed", "logits are not finite", "crashed", "logits are not finite"),
+    ("infinite", "crashed", "not JSON compliant", "crashed", "not JSON compliant"),
+    ("prints_in_c", "ok", "", "ok", ""),
     ("raise_at_load", "crashed", "RuntimeError: cannot load this model", "crashed", "cannot load this model"),
     ("segfault_at_load", "crashed", "killed by SIGSEGV", "crashed", "killed by SIGSEGV"),
 ]
@@ -50,6 +53,7 @@ def test_every_fault_costs_its_own_row_and_nothing_else(run_harness, tmp_path):
     assert out.count("faulty/") == len(rows), "one progress line a row"
     # what a backend prints cannot break the protocol, and is not lost
     assert "{not json}" in (tmp_path / "results/r/logs/faulty-garbage-fp32-8.log").read_text()
+    assert "a word of a C library" in (tmp_path / "results/r/logs/faulty-prints_in_c-fp32-8.log").read_text()
 
 
 def test_after_out_of_memory_larger_batches_are_skipped(run_harness, tmp_path):

@@ -17,6 +17,8 @@ from harness.audit import observe_load
     [
         (["--backends", "[caffe]"], "--backends caffe: unknown backend; there are pytorch"),
         (["--batch_sizes", "[0]"], "--batch_sizes 0: each must be at least 1"),
+        (["--job_timeout_s", ".inf"], "--job_timeout_s inf: must be a finite number"),
+        (["--warmup_window_ms", ".inf"], "--warmup_window_ms inf: must be a finite number"),
         (["--batch_sizes", "abc"], "batch_sizes"),
         (["--image_sizes", "[-5]"], "--image_sizes -5"),
         (["--image_sizes", "[96]"], "--image_sizes 96: no weights for it (there are 8)"),

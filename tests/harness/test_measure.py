@@ -73,6 +73,31 @@ def test_warm_up_gives_up_at_its_time_limit():
     assert sum(samples) >= 1000.0
 
 
+def test_a_warm_up_that_did_not_settle_is_named_before_a_wide_interval():
+    """Other rounds mend the interval alone (`Row.only_wide`)."""
+    clock = FakeClock(10.0 * 1.5**i for i in range(200))
+    result = sample(clock, nothing, 1, make_rule(max_warmup_seconds=1.0, max_seconds=1.0))
+    assert result.doubt == (
+        "warm-up windows did not agree before the time limit; "
+        "95% interval still wider than ±0.5% at the limit of 1 s or 2000 samples"
+    )
+
+
+def test_a_warm_up_window_of_work_that_the_clock_does_not_see_ends_in_time():
+    """Events 2 us apart, 5 ms of wall clock an inference: windows of 50 ms would be 25,000 of them, two minutes."""
+
+    class Outside(FakeClock):
+        def window(self, run, count):
+            self.windows.append(count)
+            self.elapsed_ms += 5.0 * count
+            return Window([0.002] * count, 5.0 * count)
+
+    clock = Outside([])
+    warm_up(clock, nothing, make_rule(max_warmup_seconds=1.0))
+    assert clock.windows == [1, 200]
+    assert clock.elapsed_ms <= 1010
+
+
 def test_constant_times_stop_at_the_second_look():
     """Without spread 20 samples and a quarter more suffice, and throughput is batch size over time."""
     result = sample(FakeClock(repeat(10.0)), nothing, 4, make_rule())

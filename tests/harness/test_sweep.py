@@ -1,5 +1,7 @@
 """What a sweep does beyond one job after another: workers kept over image sizes, batches that are not worth a try."""
 
+import shutil
+
 import pytest
 from conftest import add_image_size
 
@@ -53,3 +55,48 @@ def test_batches_past_saturation_are_skipped_with_the_reason(run_harness, tmp_pa
     assert [row.status in ("ok", "unstable") for row in rows] == [True, True, True, False]
     assert rows[-1].status == "skipped"
     assert "saturation_percent" in rows[-1].reason
+
+
+def test_a_fault_that_sticks_to_its_process_costs_its_own_row(run_harness, weights_dir, tmp_path):
+    """Neither the next batch nor another contender of the same worker (`order: backend`) finds it."""
+    add_image_size(weights_dir, 16)
+    code, out, err = run_harness(
+        "--backends",
+        "[faulty/sticks, faulty/after]",
+        "--order",
+        "backend",
+        "--batch_sizes",
+        "[1,2,4]",
+        "--run_id",
+        "run",
+    )
+    assert code == 0, out + err
+    rows = list(RunFolder(tmp_path / "results" / "run").read_rows())
+    failed = [(row.job.variant, row.job.batch_size) for row in rows if row.status not in ("ok", "unstable")]
+    assert (len(rows), failed) == (12, [("sticks", 2), ("sticks", 2)])
+
+
+def test_what_a_kept_worker_fails_to_load_is_tried_by_a_new_one(run_harness, tmp_path):
+    """Its own fault is then found twice: once by each."""
+    code, out, err = run_harness(
+        "--backends", "[faulty/after, faulty/raise_at_load]", "--order", "backend", "--run_id", "run"
+    )
+    assert code == 0, out + err
+    rows = list(RunFolder(tmp_path / "results" / "run").read_rows())
+    assert [row.status in ("ok", "unstable") for row in rows] == [True, True, False, False]
+    logs = [path.read_text().count("Traceback") for path in (tmp_path / "results/run/logs").glob("faulty-*")]
+    assert logs == [1, 1]
+
+
+def test_a_log_that_cannot_be_written_ends_the_run_with_one_line(run_harness, tmp_path):
+    """It is no fault of the backend, whose jobs stay to be measured."""
+    run_harness("--backends", "[faulty/fine]", "--batch_sizes", "[1,2]", "--run_id", "run")
+    rows = tmp_path / "results/run/rows.jsonl"
+    rows.write_text(rows.read_text().splitlines(keepends=True)[0])
+    logs = tmp_path / "results/run/logs"
+    shutil.rmtree(logs)
+    logs.write_text("no folder")
+    code, _, err = run_harness("--resume", "run")
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"{logs}/faulty-fine-fp32-8.log: cannot be written" in err
+    assert len(list(RunFolder(tmp_path / "results" / "run").read_rows())) == 1
