@@ -44,7 +44,8 @@ class Cell:
     """All rounds of one cell. `rounds` are device_ms samples per usable round.
 
     `resampled`: whether errors come from the bootstrap; a large run gets its limit, see asymptotic.
-    `spread` is the run's standard deviation between processes, as a share of the time; see stats.process_spread.
+    `spread` is the run's standard deviation between processes, as a share of the time; see stats.process_spread. What a
+    GPU does in less than stats.SHORT_MS has one of its own.
     `status` of one round is its row's. Of several it is `ok` when the interval over all of them is as narrow as the run
     asked of each (`options.target_percent`), however wide that of a single round was; rows that lack it must be `ok`
     themselves. A cell with usable and failed rounds, or a disturbed one, is `unstable`; a parity failure in any round
@@ -63,6 +64,11 @@ class Cell:
     def ranked(self) -> bool:
         """Whether the cell may be compared with others."""
         return self.status in RANKED
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it is of those whose processes differ more; see `spread`. False without samples."""
+        return bool(self.rounds) and _is_short(self.rows[0].clock, self.means)
 
     @property
     def samples(self) -> stats.Array:
@@ -196,9 +202,9 @@ def _build(rows: list[Row], everyone: list[Row]) -> dict[Key, Cell]:
         grouped.setdefault(_key(row), []).append(row)
     if not grouped:
         return {}
-    spread, resampled = _spread(everyone), _is_small(everyone)
+    spreads, resampled = _find_spreads(everyone), _is_small(everyone)
     return {
-        key: _cell(key, sorted(grouped[key], key=lambda row: row.job.round), spread=spread, resampled=resampled)
+        key: _cell(key, sorted(grouped[key], key=lambda row: row.job.round), spreads=spreads, resampled=resampled)
         for key in sorted(grouped)
     }
 
@@ -214,22 +220,35 @@ def _is_small(rows: list[Row]) -> bool:
     return len(rows) <= asymptotic.MOST_RESAMPLED and samples <= asymptotic.MOST_SAMPLES
 
 
-def _spread(rows: list[Row]) -> float:
-    """How far processes of one contender differ, from the rows that are `ok`: an unstable one differs from itself."""
-    times: dict[Key, list[float]] = {}
+def _find_spreads(rows: list[Row]) -> dict[bool, float]:
+    """How far processes of one contender differ, by `_is_short`; see stats.process_spread.
+
+    From the rows that are `ok`: an unstable one differs from itself.
+    """
+    times: dict[tuple[Key, str], list[float]] = {}
     for row in rows:
         if row.status == "ok":
             samples = np.asarray(row.samples["device_ms"], dtype=float)
-            times.setdefault(_key(row), []).append(stats.trimmed_mean(samples))
-    return stats.process_spread(np.array(each) for each in times.values())
+            times.setdefault((_key(row), row.clock), []).append(stats.trimmed_mean(samples))
+    found: dict[bool, list[stats.Array]] = {False: [], True: []}
+    for (_, clock), means in times.items():
+        found[_is_short(clock, means)].append(np.array(means))
+    priors = {False: stats.PRIOR_SPREAD, True: stats.PRIOR_SPREAD_SHORT}
+    return {short: stats.process_spread(locations, priors[short]) for short, locations in found.items()}
 
 
-def _cell(key: Key, rows: list[Row], *, spread: float, resampled: bool) -> Cell:
+def _is_short(clock: str, means: list[float]) -> bool:
+    """Whether it takes a GPU so little that it shows what a process chose between near ties; docs/decisions/ties.md."""
+    return clock == "cuda_events" and float(np.mean(means)) < stats.SHORT_MS
+
+
+def _cell(key: Key, rows: list[Row], *, spreads: dict[bool, float], resampled: bool) -> Cell:
     status, reason = _status(rows)
     if status not in RANKED:
         return Cell(key, rows, status, reason)
     rounds = [np.asarray(row.samples["device_ms"], dtype=float) for row in rows if row.status in RANKED]
-    cell = Cell(key, rows, status, reason, rounds, spread, resampled)
+    short = _is_short(rows[0].clock, [stats.trimmed_mean(samples) for samples in rounds])
+    cell = Cell(key, rows, status, reason, rounds, spreads[short], resampled)
     doubt = _doubt(cell)
     return replace(cell, status="unstable", reason=doubt) if doubt else cell
 

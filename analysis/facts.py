@@ -173,8 +173,11 @@ def _method(study: Study) -> dict[str, Any]:
         "confidence": stats.CONFIDENCE,
         "ratio_confidence": stats.RATIO_CONFIDENCE,
         "draws": stats.DRAWS if all(cell.resampled for cell in study.cells.values()) else None,
-        "prior_spread": stats.PRIOR_SPREAD,
-        "process_spread": next((cell.spread for cell in study.cells.values() if cell.ranked), stats.PRIOR_SPREAD),
+        "spreads": [
+            {"prior": prior, "found": found, "short_ms": stats.SHORT_MS if short else None}
+            for short, prior in ((False, stats.PRIOR_SPREAD), (True, stats.PRIOR_SPREAD_SHORT))
+            if (found := next((c.spread for c in study.cells.values() if c.ranked and c.is_short is short), None))
+        ],
         "tolerance": TOLERANCE,
         "synthetic": "builtin" in sources,
     }

@@ -226,7 +226,7 @@ def test_equal_approaches_are_called_a_tie() -> None:
 def test_intervals_of_a_large_run_are_said_to_be_in_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it is not resampled, no draws are told of."""
     rows = synthetic.make_rows((EAGER, FAST), (224,), (1,))
-    resampled = [r"intervals from 2,000\sbootstrap draws, which", r"бутстрепом \(2\s000\sвыборок\)\. Они"]
+    resampled = [r"intervals from 20,000\sbootstrap draws, which", r"бутстрепом \(20\s000\sвыборок\)\. Они"]
     closed = [
         r"intervals in closed form \(the limit of the bootstrap, as the run is large\), which",
         r"получены в замкнутой форме \(предел бутстрепа: прогон велик\)\. Они",
