@@ -5,10 +5,14 @@ import json
 import numpy as np
 import pytest
 from scipy import stats
+from test_engines_found import GPU, VERSION, add_engine
 
+from harness import server_run
 from harness.arrivals import draw_poisson
 from harness.batcher import Served, choose_size, serve_arrivals
-from harness.schema import SchemaError
+from harness.commands import find_artifact
+from harness.config import BenchConfig
+from harness.schema import Job, SchemaError
 from harness.server import find_peak
 from harness.server_config import ServerConfig
 from harness.server_schema import ServerRow, read_server_rows
@@ -159,6 +163,26 @@ def test_a_backend_that_answers_wrongly_is_not_served(run_harness, tmp_path):
     run_harness("--backends", "[faulty/wrong]", "--run_id", "s", *SERVER)
     rows = list(read_server_rows((tmp_path / "results/s/server.jsonl").read_text()))
     assert [row.status for row in rows] == ["failed_parity"]
+
+
+def test_it_serves_the_engine_of_this_gpu_and_its_tensorrt(weights_dir, tmp_path, monkeypatch):
+    """As a sweep finds it; without both, the worker is told that nothing is built."""
+    path, found = add_engine(weights_dir), {}
+    monkeypatch.setattr(server_run, "describe_machine", lambda device: {"device": GPU, "kind": "cuda"})
+    monkeypatch.setattr(server_run, "find_tensorrt_versions", lambda config, kind: {"tensorrt_engine": VERSION})
+    monkeypatch.setattr(server_run, "observe_load", lambda kind: {"processes": [], "gpu": None})
+
+    class Check:
+        def __init__(self, config, settings, folder, models, *others):
+            found.update(models)
+
+        def run(self):
+            pass
+
+    monkeypatch.setattr(server_run, "ServingCheck", Check)
+    config = BenchConfig(["tensorrt_engine/graph/fp16"], threads=1)
+    assert server_run.run_server(config, ServerConfig(), "s", weights_dir, tmp_path / "results") == 0
+    assert find_artifact(Job("tensorrt_engine", "graph", "fp16", 8, 1), found[8]).path == path
 
 
 @pytest.mark.parametrize(
