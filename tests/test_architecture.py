@@ -26,7 +26,8 @@ BUILDER_MODULES = {
     "engine_builder": (), "tensorrt_builder": (), "torch_trt_builder": ("torch",), "engine_timer": ("numpy",),
 }  # fmt: skip
 INSIDE_HARNESS = {
-    "schema": (), "clocks": (), "measure": ("clocks", "schema"), "parity": ("schema",), "machine": ("nvml",),
+    "schema": (), "clocks": (), "measure": ("clocks", "schema"), "parity": ("schema",),
+    "machine": ("cgroups", "nvml"), "cgroups": (),
     "artifacts": ("schema",),
     "config": ("backends", "schema"), "store": ("schema",), "plan": ("config", "schema"),
     "audit": ("nvml",), "memory": (), "reference": ("parity", "schema"), "time_sheet": (), "launch": (),
