@@ -2,6 +2,7 @@
 
 import json
 from collections import deque
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -42,7 +43,7 @@ class FakeActor:
 
     def __init__(self, name, script=lambda job, row: row):
         self.name, self.script, self.started, self.left = name, script, [], deque()
-        self.ceilings = {"copy_gb_per_s": 1.0}
+        self.ceilings, self.telemetry = {"copy_gb_per_s": 1.0}, {}
         for method in ("has_model", "receive", "start", "next_rows", "finish", "measure_ceilings"):
             setattr(self, method, Method(getattr(self, f"_{method}")))
 
@@ -72,7 +73,8 @@ class FakeActor:
         answer = self.script(job, json.loads(row.to_json()))
         if isinstance(answer, Exception):
             raise answer
-        return {"row": answer if isinstance(answer, str) else json.dumps(answer)}
+        row = answer if isinstance(answer, str) else json.dumps(answer)
+        return {"row": row, "telemetry": self.telemetry} if self.telemetry else {"row": row}
 
 
 class FakeRay:
@@ -191,6 +193,22 @@ def test_a_machine_that_is_lost_or_sends_no_row_costs_its_running_job_which_is_m
     assert stored(measured) == PLANNED
     assert measured.cluster.ray.killed == ["a"]
     assert all(row.device == "fake" for row in measured.folder.read_rows())
+
+
+SERIES = {"at_s": [0.1, 0.2], "power_w": [700.0, None]}
+NO_SERIES = {"a list": [1], "another job": {**SERIES, "job": [1]}, "text": {"at_s": ["now"]}, "no column": {"at_s": 1}}
+
+
+@pytest.mark.parametrize("sent", NO_SERIES.values(), ids=NO_SERIES)
+def test_telemetry_is_kept_as_columns_of_numbers_and_nothing_else_is(sweep, sent):
+    """A line a row; a machine that sends anything else is dropped, and its row with it."""
+    a, b = FakeActor("a"), FakeActor("b")
+    a.telemetry, b.telemetry = sent, SERIES
+    measured = sweep(a, b)
+    measured.run(GROUPS)
+    lines = [json.loads(line) for line in (measured.folder.path / "telemetry.jsonl").read_text().splitlines()]
+    assert lines == [{"job": asdict(row.job), **SERIES} for row in measured.folder.read_rows()]
+    assert (stored(measured), measured.cluster.ray.killed) == (PLANNED, ["a"])
 
 
 @pytest.mark.parametrize("calibrate", [False, True])
