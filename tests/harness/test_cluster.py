@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT
 
 from harness.artifacts import find_models
+from harness.audit import describe_load
 from harness.cluster import Cluster
 from harness.cluster_slots import ClusterError
 from harness.cluster_sweep import ClusterSweep
@@ -301,3 +302,38 @@ def test_devices_of_one_node_are_no_disturbance_to_one_another(capsys):
     assert cluster.loads == [{"ours": [1, 2]}, {"ours": [1, 2]}, {"ours": [3]}]
     assert (list(cluster.actors), list(cluster.machines)) == (["a.0", "a.1", "b"], ["a.0", "a.1", "b"])
     assert capsys.readouterr().out == "c: left out (it died)\n"
+
+
+def gpu(utilization=0, memory=0.5, *names):
+    return {"utilization_percent": utilization, "memory_used_percent": memory, "processes": list(names)}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "signs"),
+    [
+        ([gpu(), gpu(100, 60.0)], "GPU utilisation 100%, 60% of the GPU's memory is taken"),
+        ([gpu(100, 60.0), gpu()], "GPU utilisation 100%, 60% of the GPU's memory is taken"),
+        ([gpu(), gpu(0, 60.0, "train"), gpu(0, 0.5, "train", "serve")], "train (on the GPU), serve (on the GPU)"),
+        ([gpu(None, None), gpu(50, None)], "GPU utilisation 50%"),
+        ([None, gpu(None, 30.0)], "30% of the GPU's memory is taken"),
+        ([gpu(), gpu(None, None), None], ""),
+        ([None, None], ""),
+    ],
+)
+def test_every_gpu_of_the_run_is_looked_at_for_other_users(gpus, signs):
+    """Whichever of them is in use, the run is warned, or stopped by --strict."""
+    loads = [{"cpu_percent": 1.0, "processes": [], "gpu": each} for each in gpus]
+    said = describe_load(Cluster(FakeRay(), loads=loads).load)
+    assert said == (f"the machine is busy: {signs}; timings will suffer" if signs else "")
+
+
+def test_the_busiest_processes_of_all_machines_are_named():
+    """The audit has the form that a run on one machine leaves; where no device has a GPU there is none."""
+    names = [("a", 30), ("b", 300), ("c", 20), ("d", 50), ("e", 40), ("f", 10)]
+    used = [{"name": name, "cpu_percent": percent} for name, percent in names]
+    loads = [
+        {"cpu_percent": share, "processes": some, "gpu": None} for share, some in ((9.0, used[:2]), (7.0, used[2:]))
+    ]
+    load = Cluster(FakeRay(), loads=loads).load
+    assert [process["name"] for process in load["processes"]] == ["b", "d", "e", "a", "c"]
+    assert (load["cpu_percent"], load["gpu"]) == (9.0, None)
