@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.audit import merge_loads
 from harness.cluster_device import Device
-from harness.cluster_slots import TYPE, ClusterError, Slot, find_slots
+from harness.cluster_slots import TYPE, ClusterError, Slot, check_accelerator, find_slots
 from harness.config import BenchConfig
 from harness.launch import ROOT
 from harness.machine import describe_gpu
@@ -116,6 +116,7 @@ def connect(address: str, config: BenchConfig, accelerator: str | None, run_id: 
 
     Raises ClusterError: Ray is not installed, nobody answers, or the devices are not of one type.
     """
+    check_accelerator(accelerator, config.device)  # before a cluster is started for it
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address == "local" or address.startswith((LOOPBACK, "localhost")):
         # the variable is meant for other systems, but makes Ray take 127.0.0.1 for this machine's address on Linux too
