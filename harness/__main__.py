@@ -87,7 +87,7 @@ def build_parser() -> ArgumentParser:
         "--accelerator",
         type=str | None,
         help="With --cluster: measure on accelerators of this type only, as Ray names it, e.g. H200. Needed where "
-        "the cluster has several.",
+        "the cluster has several, unless --device cpu measures whole nodes.",
     )
     return parser
 

@@ -6,12 +6,11 @@ import numpy as np
 
 
 def draw_poisson(rate_per_s: float, seconds: float, seed: int) -> np.ndarray:
-    """Arrival times in s, ascending from 0 on, of a Poisson process watched for `seconds`; at least one.
+    """Arrival times in s, ascending, in [0, `seconds`) of a Poisson process; there may be none.
 
     Gaps are exponential with mean 1 / `rate_per_s` and independent, as in MLPerf's Server scenario.
     """
     rng = np.random.default_rng(seed)
     count = max(1, round(rate_per_s * seconds))
     times = np.cumsum(rng.exponential(1 / rate_per_s, count + 10 * int(count**0.5) + 10))
-    within = times[times < seconds]
-    return within if within.size else times[:1]
+    return times[times < seconds]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import psutil
@@ -53,6 +53,21 @@ def observe_gpu() -> dict[str, Any] | None:
         }
     finally:
         gpu.close()
+
+
+def merge_loads(loads: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The busiest of several devices' loads, in the form of one: the highest shares, and the names of all processes."""
+    gpus = [load["gpu"] for load in loads if load["gpu"]]
+    highest = {
+        name: max((gpu[name] for gpu in gpus if gpu[name] is not None), default=None)
+        for name in ("utilization_percent", "memory_used_percent")
+    }
+    names = list(dict.fromkeys(name for gpu in gpus for name in gpu["processes"]))
+    return {
+        "cpu_percent": max(load["cpu_percent"] for load in loads),
+        "processes": sorted((p for load in loads for p in load["processes"]), key=lambda p: -p["cpu_percent"])[:5],
+        "gpu": {**highest, "processes": names} if gpus else None,
+    }
 
 
 def describe_load(load: dict[str, Any]) -> str:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from harness.audit import merge_loads
 from harness.cluster_device import Device
-from harness.cluster_slots import TYPE, ClusterError, Slot, find_slots
+from harness.cluster_slots import TYPE, ClusterError, Slot, check_accelerator, find_slots
 from harness.config import BenchConfig
 from harness.launch import ROOT
 from harness.machine import describe_gpu
@@ -37,11 +38,8 @@ class Cluster:
 
     @property
     def load(self) -> dict[str, Any]:
-        """The busiest processes of all machines, as `audit.observe_load` has them of one."""
-        processes = sorted((p for load in self.loads for p in load["processes"]), key=lambda p: -p["cpu_percent"])
-        busiest = max(load["cpu_percent"] for load in self.loads)
-        gpu = next((load["gpu"] for load in self.loads if load["gpu"]), None)
-        return {"cpu_percent": busiest, "processes": processes[:5], "gpu": gpu}
+        """The busiest of all devices, as `audit.observe_load` has one."""
+        return merge_loads(self.loads)
 
     def start(self, slots: list[Slot], config: BenchConfig, run_id: str, weights_dir: Path) -> None:
         """An actor for each slot. Raises ClusterError when no device answers."""
@@ -118,6 +116,7 @@ def connect(address: str, config: BenchConfig, accelerator: str | None, run_id: 
 
     Raises ClusterError: Ray is not installed, nobody answers, or the devices are not of one type.
     """
+    check_accelerator(accelerator, config.device)  # before a cluster is started for it
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address == "local" or address.startswith((LOOPBACK, "localhost")):
         # the variable is meant for other systems, but makes Ray take 127.0.0.1 for this machine's address on Linux too

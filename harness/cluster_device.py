@@ -22,7 +22,7 @@ from harness.config import BenchConfig
 from harness.environments import find_tensorrt_versions
 from harness.machine import describe_machine
 from harness.plan import Group
-from harness.schema import Job
+from harness.schema import Job, Row
 from harness.store import Record, RunFolder
 from harness.sweep import Sweep
 from harness.telemetry import Telemetry
@@ -33,13 +33,19 @@ LOG_CHARACTERS = 20_000  # of each worker's log, from its end
 class Outbox(RunFolder):
     """Stands for the run's folder, which is on another machine: rows are put into a queue. Logs stay in `path`."""
 
-    def __init__(self, path: Path, rows: queue.Queue[Record | None]) -> None:
+    def __init__(self, path: Path, answers: queue.Queue[dict[str, Any] | None]) -> None:
         super().__init__(path)
-        self.queue = rows
+        self.queue = answers
+        self.series: dict[Job, dict[str, Any]] = {}
 
     def append(self, row: Record) -> None:
-        """See RunFolder; the one who stores it waits for it."""
-        self.queue.put(row)
+        """See RunFolder; the one who stores it waits for it. The job's time series goes with it."""
+        series = self.series.pop(row.job, {}) if isinstance(row, Row) else {}
+        self.queue.put({"row": row.to_json(), "telemetry": series})
+
+    def append_telemetry(self, job: Job, series: dict[str, Any]) -> None:
+        """See RunFolder; it waits for the job's row."""
+        self.series[job] = series
 
 
 class Device:
@@ -53,7 +59,7 @@ class Device:
         self.tensorrt = find_tensorrt_versions(config, self.machine["kind"])
         self.threads = config.threads or self.machine["cpu"]["usable_cores"]
         self.models: dict[int, Model] = {}
-        self.rows: queue.Queue[Record | None] = queue.Queue()
+        self.answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.fault = ""
 
     def describe(self) -> dict[str, Any]:
@@ -85,9 +91,11 @@ class Device:
 
     def start(self, jobs: list[Job]) -> None:
         """Begin to measure jobs, group after group; their rows come by `next_rows`."""
-        self.rows = queue.Queue()
+        self.answers = queue.Queue()
         self.fault = ""
-        self.outbox = Outbox(self._path / f"unit-{threading.get_ident()}-{id(self.rows)}" / self.run_id, self.rows)
+        self.outbox = Outbox(
+            self._path / f"unit-{threading.get_ident()}-{id(self.answers)}" / self.run_id, self.answers
+        )
         telemetry = Telemetry.open(self.machine["kind"])
         self.sweep = Sweep(
             *(self.config, self.outbox, self.models, self.machine, self.threads),
@@ -97,10 +105,10 @@ class Device:
         threading.Thread(target=self._measure, args=(jobs,), name="sweep", daemon=True).start()
 
     def next_rows(self) -> dict[str, Any]:
-        """Waits for a row, as JSON; with the last answer of a unit comes what the sweep says of itself."""
-        row = self.rows.get()
-        if row is not None:
-            return {"row": row.to_json()}
+        """Waits for a row, as JSON, and its job's time series; at a unit's end what the sweep says of itself."""
+        answer = self.answers.get()
+        if answer is not None:
+            return answer
         sheet = self.sweep.time_sheet
         overheads = self.sweep.clock_overhead_ms
         return {"fault": self.fault, "log": self._read_logs(), "time_sheet": vars(sheet), "null_job_ms": overheads}
@@ -119,7 +127,7 @@ class Device:
             self.sweep.run([Group(tuple(group)) for _, group in alike])
         except Exception as error:
             self.fault = f"{type(error).__name__}: {error}"
-        self.rows.put(None)
+        self.answers.put(None)
 
     def _read_logs(self) -> str:
         logs = sorted((self.outbox.path / "logs").glob("*.log"))

@@ -23,11 +23,20 @@ class Slot:
     cpus: float
 
 
+def check_accelerator(accelerator: str | None, device: str) -> None:
+    """Raises ClusterError for a type of accelerator where the CPU is measured: a node has many cards and one CPU."""
+    if accelerator and device == "cpu":
+        raise ClusterError(
+            f"--accelerator {accelerator}: not with --device cpu, which measures whole nodes; leave one of them out"
+        )
+
+
 def find_slots(nodes: list[dict[str, Any]], accelerator: str | None, device: str) -> list[Slot]:
     """Places on the nodes that are alive: GPUs of one type, or whole nodes where there are none or `device` is cpu.
 
-    Raises ClusterError when several types are there and none is named, or the one named is not.
+    Raises ClusterError when several types are there and none is named, or the one named is not, or is no use.
     """
+    check_accelerator(accelerator, device)
     alive = [node for node in nodes if node["Alive"]]
     types = {node["NodeID"]: find_type(node["Resources"]) for node in alive}
     known = sorted({kind for kind in types.values() if kind})

@@ -120,11 +120,13 @@ class ClusterSweep:
             if "row" not in answer:
                 return self._end_unit(name, answer)
             row = Row.from_json(answer["row"])
+            series = check_series(answer.get("telemetry", {}))
             self.board.accept(name, row, self.folder.run_id, self.cluster.machine["device"])
         except self.cluster.ray.exceptions.RayError as error:
             return self._lose(name, first_line(error))
         except (SchemaError, TypeError, KeyError, AttributeError) as error:
             return self._lose(name, f"it sent what is no row of this run ({error})")
+        self.folder.append_telemetry(row.job, series)
         self._write(row)
         self.calls[self.cluster.actors[name].next_rows.remote()] = name
         return None
@@ -173,3 +175,11 @@ class ClusterSweep:
         for call, name in self.calls.items():
             if call != self.calibration:  # that device has not begun
                 self.cluster.actors[name].finish.remote()
+
+
+def check_series(series: dict[str, Any]) -> dict[str, Any]:
+    """Columns of numbers over time, or none. Raises SchemaError, TypeError or AttributeError for anything else."""
+    values = (value for column in series.values() for value in column)
+    if "job" in series or not all(value is None or isinstance(value, (int, float)) for value in values):
+        raise SchemaError("its telemetry is no columns of numbers")
+    return series

@@ -38,7 +38,8 @@ class BenchConfig:
             and their `build_ms` and `load_ms` are longer for it. 1: each compiles as its jobs need it.
         rounds: How often the whole plan is repeated, in another order each time; shows drift between repetitions.
         device: Where to run: cpu, cuda, or auto (cuda when an NVIDIA GPU answers).
-        threads: CPU threads of a worker. 0: one for each physical core this process may use.
+        threads: CPU threads of a worker. 0: one for each physical core this process may use, as far as its container's
+            CPU limit allows.
         target_percent: Sampling stops when the 95% half-width of the trimmed mean is at most this, in % of the mean.
         min_samples: Fewest timed inferences of a job.
         max_samples: Most timed inferences of a job.

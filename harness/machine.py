@@ -9,6 +9,7 @@ from typing import Any
 
 import psutil
 
+from harness.cgroups import read_cpu_limit
 from harness.nvml import Gpu, NvmlAbsent
 
 CPU_FEATURES = (
@@ -69,9 +70,9 @@ def read_cpuinfo() -> dict[str, str]:
 
 
 def count_usable_cores() -> int:
-    """Cores that this process may run on: a container or `taskset` may allow fewer than the machine has."""
+    """Cores that this process may keep busy: `taskset` or a container's limit may allow fewer than the machine has."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
-    return min(affinity, psutil.cpu_count(logical=False) or affinity)
+    return min(affinity, psutil.cpu_count(logical=False) or affinity, read_cpu_limit() or affinity)
 
 
 def describe_gpu() -> dict[str, Any] | None:

@@ -89,7 +89,7 @@ class Contender:
         load = make_load_command(self.job, check.config, self.model, check.machine["kind"], check.threads)
         self.known["versions"] = self._ask(load)["versions"]
         self._ask({"do": "prepare", "batch_sizes": check.config.batches})
-        offline = self._ask({"do": "offline", "seconds": settings.search_seconds})
+        offline = self._ask({"do": "offline", "seconds": settings.search_seconds}, settings.search_seconds)
         best = max(
             self._write(offline_fps=offline["offline_fps"], seconds=settings.search_seconds).offline_fps.values()
         )
@@ -114,13 +114,20 @@ class Contender:
             "batch_delay_ms": settings.batch_delay_ms,
             "limit_ms": settings.p99_limit_ms,
         }
-        answer = self._ask(command)
+        answer = self._ask(command, seconds)
+        if not answer["requests"]:
+            flag = "search_seconds" if purpose == "search" else "serve_seconds"
+            reason = f"no request arrived in {seconds:g} s at {rate_per_s:.3g}/s: give a longer --{flag}"
+            return self._write(status="skipped", reason=reason)
         return self._write(**{name: value for name, value in answer.items() if name != "event"})
 
-    def _ask(self, command: dict[str, Any]) -> dict[str, Any]:
-        """Raises WorkerDied also for an answer that says `failed`."""
+    def _ask(self, command: dict[str, Any], serving_s: float = 0.0) -> dict[str, Any]:
+        """An answer is due `job_timeout_s` after the `serving_s` that the command itself asks for.
+
+        Raises WorkerDied also for an answer that says `failed`.
+        """
         assert self.worker is not None  # noqa: S101 - for the type checker
-        answer = self.worker.ask(command, self.check.config.job_timeout_s)
+        answer = self.worker.ask(command, serving_s + self.check.config.job_timeout_s)
         if answer["event"] == "failed":
             raise WorkerDied(answer["status"], answer["reason"])
         return answer
@@ -136,17 +143,25 @@ def find_peak(attempt: Try, offline_fps: float, seconds: float, stopped: Callabl
     """The highest rate at which the limit was kept, by bisection below `offline_fps`; None when it was kept at none.
 
     No server can answer more than `offline_fps` for long, so the search needs no other bound. A rate is refused when
-    TRIES trials of `seconds` fail, each with other arrivals. Latency is taken to grow with the rate.
+    TRIES trials of `seconds` fail, each with other arrivals. Latency is taken to grow with the rate. A rate at which no
+    request arrived in any trial ends the search: fewer would at those below it.
     """
     low, high = 0.0, offline_fps
     for _ in range(SEARCH_STEPS):
         if stopped():
             break
         rate = (low + high) / 2
-        if any(attempt(rate, seconds, "search").keeps_limit for _ in range(TRIES)):
-            low = rate
+        requests = 0
+        for _ in range(TRIES):
+            trial = attempt(rate, seconds, "search")
+            requests += trial.requests
+            if trial.keeps_limit:
+                low = rate
+                break
         else:
             high = rate
+        if not requests:
+            break
     return low or None
 
 

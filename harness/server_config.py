@@ -15,7 +15,8 @@ class ServerConfig:
         batch_delay_ms: With --scenario server: longest time that a request waits for others to share its batch, in ms.
         p99_limit_ms: With --scenario server: 99% of the requests must be answered within this time, in ms; a later
             answer counts as missed.
-        serve_seconds: With --scenario server: time for which requests arrive in a check, in s.
+        serve_seconds: With --scenario server: time for which requests arrive in a check, in s; --job_timeout_s counts
+            from its end.
         search_seconds: With --scenario server: the same for each step of the search, in s.
         seed: With --scenario server: of the arrivals.
     """

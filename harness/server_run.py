@@ -8,6 +8,7 @@ from pathlib import Path
 from harness.artifacts import find_models
 from harness.audit import describe_load, observe_load
 from harness.config import BenchConfig, check_run_id
+from harness.environments import find_tensorrt_versions
 from harness.interrupt import Interrupt
 from harness.machine import describe_machine
 from harness.server import ServingCheck, describe_settings
@@ -26,7 +27,8 @@ def run_server(
     folder = RunFolder(results_dir / name)
     folder.rows_path = folder.path / "server.jsonl"
     machine = describe_machine(config.device)
-    models = find_models(weights_dir, config.image_sizes, config.arch)
+    versions = find_tensorrt_versions(config, machine["kind"])
+    models = find_models(weights_dir, config.image_sizes, config.arch, machine["device"], versions)
     threads = config.threads or machine["cpu"]["usable_cores"]
     interrupt = Interrupt()
     lock = ResultsLock(results_dir)

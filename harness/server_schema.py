@@ -31,7 +31,8 @@ class ServerRow:
     `latency_ms` holds quantiles at PERCENTS, from planned arrival to answer; `missed` counts those over `limit_ms`;
     `wrong` those whose class is not the reference's; `batches` counts batches by size; `queue` is the number of
     requests without an answer at the end of equal parts of the arrivals. `purpose`: offline, search (a step on the way
-    to the peak) or check. Raises SchemaError when built from values that cannot be.
+    to the peak) or check. A `server` step in which no request arrived is `skipped`. Raises SchemaError when built from
+    values that cannot be.
     """
 
     run_id: str
@@ -91,8 +92,8 @@ class ServerRow:
 
     @property
     def keeps_limit(self) -> bool:
-        """Whether 99% of the requests were answered in time."""
-        return self.percentile_ms(99) <= self.limit_ms
+        """Whether 99% of the requests were answered in time; False where there were none, which shows nothing."""
+        return bool(self.latency_ms) and self.percentile_ms(99) <= self.limit_ms
 
     @property
     def answered_per_s(self) -> float:

@@ -54,8 +54,13 @@ class Server:
     def run_server(
         self, rate_per_s: float, seconds: float, batch_delay_ms: float, limit_ms: float, seed: int
     ) -> dict[str, Any]:
-        """Requests arrive at random for `seconds`, and all of them are answered. See `describe_served`."""
+        """Requests arrive at random for `seconds`, and all of them are answered. See `describe_served`.
+
+        At once where none arrives: there is nothing to tell but that.
+        """
         arrivals = draw_poisson(rate_per_s, seconds, seed)
+        if not arrivals.size:
+            return {"event": "served", "requests": 0}
         self.wrong = 0
         served = serve_arrivals(arrivals, self.serve, max(self.prepared), batch_delay_ms / 1000, WallTimer())
         return {"event": "served", "wrong": self.wrong, **describe_served(served, limit_ms)}

@@ -26,7 +26,8 @@ BUILDER_MODULES = {
     "engine_builder": (), "tensorrt_builder": (), "torch_trt_builder": ("torch",), "engine_timer": ("numpy",),
 }  # fmt: skip
 INSIDE_HARNESS = {
-    "schema": (), "clocks": (), "measure": ("clocks", "schema"), "parity": ("schema",), "machine": ("nvml",),
+    "schema": (), "clocks": (), "measure": ("clocks", "schema"), "parity": ("schema",),
+    "machine": ("cgroups", "nvml"), "cgroups": (),
     "artifacts": ("schema",),
     "config": ("backends", "schema"), "store": ("schema",), "plan": ("config", "schema"),
     "audit": ("nvml",), "memory": (), "reference": ("parity", "schema"), "time_sheet": (), "launch": (),
@@ -39,7 +40,8 @@ INSIDE_HARNESS = {
         "artifacts", "audit", "ceilings", "cluster_files", "config", "environments", "machine", "plan", "schema",
         "store", "sweep", "telemetry",
     ),
-    "cluster": ("ceilings", "cluster_device", "cluster_slots", "config", "launch", "machine"), "cluster_slots": (),
+    "cluster": ("audit", "ceilings", "cluster_device", "cluster_slots", "config", "launch", "machine"),
+    "cluster_slots": (),
     "nvml": (), "gpm": ("nvml",), "gpu_samples": ("nvml",), "telemetry": ("gpm", "gpu_samples", "nvml"),
     "calibrate": (), "ceilings": ("launch", "store"), "traces": ("plan", "schema"),
     "environments": ("backends", "config", "launch"), "limits": (),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from abc import abstractmethod
 from typing import Any
@@ -50,6 +51,17 @@ class BuiltBackend(Backend):
     @abstractmethod
     def infer(self, images: torch.Tensor) -> torch.Tensor:
         """Enqueue one inference on torch's current stream: the clock's, or the one that a capture records."""
+
+    def share(self) -> BuiltBackend:
+        """See Backend. Loads the file anew: a context is set to one batch, as is a CUDA graph captured from it.
+
+        A second context on the same engine will not do: TensorRT before 10 gives each profile to one context alone.
+        """
+        other = copy.copy(self)
+        other.batch, other.shape = None, None
+        content, other.manifest = read_artifact(self.spec)
+        other.evidence = other.read(import_library(self.library), content)
+        return other
 
     @property
     def bound(self) -> Batch:

@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import time
+import weakref
 from enum import Enum, IntEnum
 
 import numpy as np
@@ -212,6 +213,7 @@ class Engine:
         self.built = built
         self.num_io_tensors, self.num_optimization_profiles = len(built["io"]), len(built["profiles"])
         setattr(self, "device_memory_size" if OLD else "device_memory_size_v2", 3_000_000)
+        self.owners = weakref.WeakValueDictionary()  # context by profile: before 10, no two share one
 
     def get_tensor_name(self, index):
         return self.built["io"][index][0]
@@ -237,6 +239,8 @@ class Context:
         self.engine, self.addresses, self.shape, self.profile = engine, {}, None, None
 
     def set_optimization_profile_async(self, profile_index, stream_handle):
+        if OLD and self.engine.owners.setdefault(profile_index, self) is not self:
+            return False
         self.profile = self.engine.built["profiles"][profile_index]
         return True
 

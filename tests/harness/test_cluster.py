@@ -2,12 +2,14 @@
 
 import json
 from collections import deque
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
 
 from harness.artifacts import find_models
+from harness.audit import describe_load
 from harness.cluster import Cluster
 from harness.cluster_slots import ClusterError
 from harness.cluster_sweep import ClusterSweep
@@ -42,7 +44,7 @@ class FakeActor:
 
     def __init__(self, name, script=lambda job, row: row):
         self.name, self.script, self.started, self.left = name, script, [], deque()
-        self.ceilings = {"copy_gb_per_s": 1.0}
+        self.ceilings, self.telemetry = {"copy_gb_per_s": 1.0}, {}
         for method in ("has_model", "receive", "start", "next_rows", "finish", "measure_ceilings"):
             setattr(self, method, Method(getattr(self, f"_{method}")))
 
@@ -72,7 +74,8 @@ class FakeActor:
         answer = self.script(job, json.loads(row.to_json()))
         if isinstance(answer, Exception):
             raise answer
-        return {"row": answer if isinstance(answer, str) else json.dumps(answer)}
+        row = answer if isinstance(answer, str) else json.dumps(answer)
+        return {"row": row, "telemetry": self.telemetry} if self.telemetry else {"row": row}
 
 
 class FakeRay:
@@ -193,6 +196,22 @@ def test_a_machine_that_is_lost_or_sends_no_row_costs_its_running_job_which_is_m
     assert all(row.device == "fake" for row in measured.folder.read_rows())
 
 
+SERIES = {"at_s": [0.1, 0.2], "power_w": [700.0, None]}
+NO_SERIES = {"a list": [1], "another job": {**SERIES, "job": [1]}, "text": {"at_s": ["now"]}, "no column": {"at_s": 1}}
+
+
+@pytest.mark.parametrize("sent", NO_SERIES.values(), ids=NO_SERIES)
+def test_telemetry_is_kept_as_columns_of_numbers_and_nothing_else_is(sweep, sent):
+    """A line a row; a machine that sends anything else is dropped, and its row with it."""
+    a, b = FakeActor("a"), FakeActor("b")
+    a.telemetry, b.telemetry = sent, SERIES
+    measured = sweep(a, b)
+    measured.run(GROUPS)
+    lines = [json.loads(line) for line in (measured.folder.path / "telemetry.jsonl").read_text().splitlines()]
+    assert lines == [{"job": asdict(row.job), **SERIES} for row in measured.folder.read_rows()]
+    assert (stored(measured), measured.cluster.ray.killed) == (PLANNED, ["a"])
+
+
 @pytest.mark.parametrize("calibrate", [False, True])
 def test_a_machine_that_is_lost_before_it_begins_gives_its_unit_to_one_that_has_none(sweep, calibrate):
     """That one does not get a second unit over it, nor one while it measures the ceilings."""
@@ -283,3 +302,38 @@ def test_devices_of_one_node_are_no_disturbance_to_one_another(capsys):
     assert cluster.loads == [{"ours": [1, 2]}, {"ours": [1, 2]}, {"ours": [3]}]
     assert (list(cluster.actors), list(cluster.machines)) == (["a.0", "a.1", "b"], ["a.0", "a.1", "b"])
     assert capsys.readouterr().out == "c: left out (it died)\n"
+
+
+def gpu(utilization=0, memory=0.5, *names):
+    return {"utilization_percent": utilization, "memory_used_percent": memory, "processes": list(names)}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "signs"),
+    [
+        ([gpu(), gpu(100, 60.0)], "GPU utilisation 100%, 60% of the GPU's memory is taken"),
+        ([gpu(100, 60.0), gpu()], "GPU utilisation 100%, 60% of the GPU's memory is taken"),
+        ([gpu(), gpu(0, 60.0, "train"), gpu(0, 0.5, "train", "serve")], "train (on the GPU), serve (on the GPU)"),
+        ([gpu(None, None), gpu(50, None)], "GPU utilisation 50%"),
+        ([None, gpu(None, 30.0)], "30% of the GPU's memory is taken"),
+        ([gpu(), gpu(None, None), None], ""),
+        ([None, None], ""),
+    ],
+)
+def test_every_gpu_of_the_run_is_looked_at_for_other_users(gpus, signs):
+    """Whichever of them is in use, the run is warned, or stopped by --strict."""
+    loads = [{"cpu_percent": 1.0, "processes": [], "gpu": each} for each in gpus]
+    said = describe_load(Cluster(FakeRay(), loads=loads).load)
+    assert said == (f"the machine is busy: {signs}; timings will suffer" if signs else "")
+
+
+def test_the_busiest_processes_of_all_machines_are_named():
+    """The audit has the form that a run on one machine leaves; where no device has a GPU there is none."""
+    names = [("a", 30), ("b", 300), ("c", 20), ("d", 50), ("e", 40), ("f", 10)]
+    used = [{"name": name, "cpu_percent": percent} for name, percent in names]
+    loads = [
+        {"cpu_percent": share, "processes": some, "gpu": None} for share, some in ((9.0, used[:2]), (7.0, used[2:]))
+    ]
+    load = Cluster(FakeRay(), loads=loads).load
+    assert [process["name"] for process in load["processes"]] == ["b", "d", "e", "a", "c"]
+    assert (load["cpu_percent"], load["gpu"]) == (9.0, None)

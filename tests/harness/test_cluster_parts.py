@@ -81,6 +81,15 @@ def test_places_are_the_cards_of_one_type_or_whole_nodes():
         find_slots(cluster, "A100", "auto")
 
 
+def test_an_accelerator_is_no_place_to_measure_the_cpu_on(refuse):
+    """Each card of a node would time its whole CPU while the others do; nothing is started for it."""
+    said = "--accelerator H200: not with --device cpu, which measures whole nodes; leave one of them out"
+    with pytest.raises(ClusterError, match=said):
+        find_slots([node("big", **H200)], "H200", "cpu")
+    cluster = ("--cluster", "127.0.0.1:1", "--accelerator", "H200")  # nobody answers there
+    assert said in refuse("--backends", "[faulty/fine]", "--run_id", "r", *cluster)
+
+
 def test_files_are_carried_whole_and_only_below_the_weights_folder(weights_dir, tmp_path):
     """Unpacked elsewhere they are the same model; a path that leads out is refused."""
     model = find_models(weights_dir, [8])[8]

@@ -21,6 +21,7 @@ ray = pytest.importorskip("ray", reason="requirements-cluster.txt is not install
 NODE = {"num_cpus": 1, "num_gpus": 1, "resources": {"accelerator_type:FAKE": 1}, "node_ip_address": "127.0.0.1"}
 SOON = {"health_check_period_ms": 200, "health_check_failure_threshold": 3, "health_check_initial_delay_ms": 0}
 CLIENT_PORT = 10123
+FAKE = ("--accelerator", "FAKE", "--device", "auto")
 LONG = ("--batch_sizes", "[1,2,4]", "--min_seconds", "0.5", "--max_seconds", "0.6")
 
 
@@ -29,13 +30,17 @@ def two_nodes():
     """A head and a second node, each with one accelerator of the type FAKE; the last test kills the second."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={
-            **NODE, "include_dashboard": False, "_system_config": SOON, "ray_client_server_port": CLIENT_PORT,
-        },
-    )  # fmt: skip
-    cluster.other = cluster.add_node(**NODE)
+    with (
+        pytest.MonkeyPatch.context() as patch
+    ):  # Ray gives it on: `--device auto` finds no GPU, also where there is one
+        patch.setenv("CUDA_VISIBLE_DEVICES", "GPU-FAKE")
+        cluster = Cluster(
+            initialize_head=True,
+            head_node_args={
+                **NODE, "include_dashboard": False, "_system_config": SOON, "ray_client_server_port": CLIENT_PORT,
+            },
+        )  # fmt: skip
+        cluster.other = cluster.add_node(**NODE)
     yield cluster
     cluster.shutdown()
 
@@ -94,7 +99,7 @@ def test_nobody_at_the_address_is_one_line(run_harness, tmp_path):
 def test_two_nodes_measure_what_one_machine_measures(two_nodes, start_harness, run_harness, tmp_path):
     """The same jobs, the same schema, rows of both machines, and never two jobs on one of them."""
     arguments = ("--backends", "[faulty/fine,faulty/slow,faulty/segfault,faulty/missing]", "--min_seconds", "0.3")
-    place = ("--cluster", two_nodes.address, "--accelerator", "FAKE")
+    place = ("--cluster", two_nodes.address, *FAKE)
     process = start_harness(*arguments, *place, "--run_id", "r")
     most = 0
     while process.poll() is None:
@@ -117,7 +122,7 @@ def test_two_nodes_measure_what_one_machine_measures(two_nodes, start_harness, r
 
 def test_a_caller_that_is_on_no_node_goes_through_ray_client(two_nodes, start_harness, tmp_path):
     """`ray://`: the nodes get this program's code from the caller."""
-    place = ("--cluster", f"ray://127.0.0.1:{CLIENT_PORT}", "--accelerator", "FAKE")
+    place = ("--cluster", f"ray://127.0.0.1:{CLIENT_PORT}", *FAKE)
     process = start_harness("--backends", "[faulty/fine]", *place, "--run_id", "r")
     out, err = process.communicate(timeout=240)
     assert (process.returncode, err) == (0, ""), out + err
@@ -127,7 +132,7 @@ def test_a_caller_that_is_on_no_node_goes_through_ray_client(two_nodes, start_ha
 def test_with_a_node_killed_every_job_still_ends_as_one_row(two_nodes, start_harness, run_harness, tmp_path):
     """Its running job and those behind it are measured by the other; afterwards --resume finds nothing to do."""
     backends = ("--backends", "[faulty/fine,faulty/slow,faulty/again,faulty/slower]")
-    place = ("--cluster", two_nodes.address, "--accelerator", "FAKE")
+    place = ("--cluster", two_nodes.address, *FAKE)
     process = start_harness(*backends, *LONG, *place, "--run_id", "r")
     wait_for_rows(tmp_path, process, lambda rows: len({row.options["machine"] for row in rows}) == 2)
     two_nodes.remove_node(two_nodes.other, allow_graceful=False)

@@ -1,18 +1,26 @@
 """The serving check: arrivals, batching and quantiles against closed forms, and one small check from end to end."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats
+from test_engines_found import GPU, VERSION, add_engine
 
+from harness import server, server_run
 from harness.arrivals import draw_poisson
+from harness.artifacts import find_models
 from harness.batcher import Served, choose_size, serve_arrivals
-from harness.schema import SchemaError
-from harness.server import find_peak
+from harness.commands import find_artifact
+from harness.config import BenchConfig
+from harness.interrupt import Interrupt
+from harness.schema import Job, SchemaError
+from harness.server import ServingCheck, find_peak
 from harness.server_config import ServerConfig
 from harness.server_schema import ServerRow, read_server_rows
 from harness.serving import describe_served
+from harness.store import RunFolder
 
 
 class VirtualTimer:
@@ -47,6 +55,15 @@ def test_gaps_between_arrivals_are_exponential_and_independent():
     assert times[-1] < 50
     assert stats.binomtest(len(times), 20_000, 0.5).proportion_ci(0.999).low < 0.51
     assert np.array_equal(times, draw_poisson(200.0, 50.0, seed=3))
+
+
+def test_at_a_low_rate_as_many_arrive_as_the_poisson_law_says_and_often_nobody():
+    """Half a request in 10 s on average: counts by their law, moments spread evenly over the time, none after it."""
+    trials = [draw_poisson(0.05, 10.0, seed) for seed in range(2000)]
+    seen = [sum(len(times) == count for times in trials) for count in range(3)]
+    law = [2000 * stats.poisson.pmf(count, 0.5) for count in range(3)]
+    assert stats.chisquare([*seen, 2000 - sum(seen)], [*law, 2000 - sum(law)]).pvalue > 0.01
+    assert stats.kstest(np.concatenate(trials), "uniform", args=(0, 10)).pvalue > 0.01
 
 
 @pytest.mark.parametrize("load", [0.3, 0.6, 0.8])
@@ -100,6 +117,8 @@ def test_one_stall_of_the_machine_does_not_lower_the_peak():
     spoilt = iter([False])
 
     class Answer:
+        requests = 1
+
         def __init__(self, rate):
             self.keeps_limit = next(spoilt, rate <= 73.2)
 
@@ -111,6 +130,8 @@ def test_the_search_comes_within_a_sixtyfourth_of_the_bound_of_the_true_peak():
     tried = []
 
     class Answer:
+        requests = 1
+
         def __init__(self, rate):
             tried.append(rate)
             self.keeps_limit = rate <= 73.2
@@ -119,6 +140,76 @@ def test_the_search_comes_within_a_sixtyfourth_of_the_bound_of_the_true_peak():
     assert 73.2 - 100 / 2**6 <= peak <= 73.2
     assert len(tried) == 6 + sum(rate > 73.2 for rate in set(tried))
     assert find_peak(lambda rate, seconds, purpose: Answer(1000.0), 100.0, 1.0, lambda: False) is None
+
+
+@pytest.mark.parametrize(("came", "peak", "tried"), [((), None, 2), ((50.0,), 50.0, 3), ((50.0, 75.0), 75.0, 5)])
+def test_the_search_ends_where_nobody_comes(came, peak, tried):
+    """What was kept before is the peak; a rate whose second trial has requests is judged by it."""
+    rates = []
+
+    def attempt(rate, seconds, purpose):
+        rates.append(rate)
+        arrived = rate in came and (rate == 50.0 or rates.count(rate) == 2)
+        return SimpleNamespace(keeps_limit=arrived, requests=int(arrived))
+
+    assert find_peak(attempt, 100.0, 1.0, lambda: False) == peak
+    assert len(rates) == tried
+
+
+@pytest.fixture
+def check(weights_dir, tmp_path, monkeypatch):
+    """A serving check whose worker answers at once; the check, its rows, and what each command may take in s."""
+
+    def build(requests, **settings):
+        arrived = np.arange(1.0, 1.0 + requests)
+        served = describe_served(Served(arrived, arrived + 0.001, np.array([1])), 5.0) if requests else {"requests": 0}
+        limits, rows = {}, []
+
+        class Worker:
+            def __init__(self, *arguments):
+                pass
+
+            def ask(self, command, timeout_s):
+                limits[command["do"]] = timeout_s
+                return {"event": "fine", "versions": {}, "offline_fps": {"1": 0.1}} | (
+                    {"event": "served", **served} if command["do"] == "server" else {}
+                )
+
+            def stop(self):
+                pass
+
+        known = {"on_row": rows.append, "on_peak": rows.append, "interrupt": Interrupt()}
+        monkeypatch.setattr(server, "WorkerProcess", Worker)
+        folder = RunFolder(tmp_path / "run")
+        folder.path.mkdir()
+        known |= {"folder": folder, "models": find_models(weights_dir, [8]), "machine": {"device": "d", "kind": "cpu"}}
+        return ServingCheck(BenchConfig(["pytorch"]), ServerConfig(**settings), threads=1, **known), rows, limits
+
+    return build
+
+
+def test_the_time_for_which_requests_arrive_is_no_timeout(check):
+    """An hour's check under the default --job_timeout_s of 10 minutes."""
+    serving, rows, limits = check(3, rate=2.0, serve_seconds=3600.0, search_seconds=20.0)
+    serving.run()
+    assert [row.status for row in rows] == ["ok", "ok"]
+    assert limits == {"load": 600.0, "prepare": 600.0, "offline": 620.0, "server": 4200.0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"rate": 0.01}, ["no request arrived in 30 s at 0.01/s: give a longer --serve_seconds"]),
+        ({}, ["no request arrived in 10 s at 0.05/s: give a longer --search_seconds"] * 2 + [None]),
+    ],
+)
+def test_a_step_in_which_nobody_came_is_a_line_that_names_the_flag(check, settings, said):
+    """Asked for by --rate, or met on the way to the peak, which is none then."""
+    serving, rows, _ = check(0, **settings)
+    serving.run()
+    assert [row and row.reason for row in rows[1:]] == said
+    assert all(row.status == "skipped" and not row.keeps_limit for row in rows[1:] if row)
+    assert len(list(read_server_rows(serving.folder.rows_path.read_text()))) == 1 + len([s for s in said if s])
 
 
 SERVER = ("--scenario", "server", "--batch_sizes", "[1,2,4]", "--search_seconds", "0.3", "--serve_seconds", "0.5")
@@ -154,11 +245,37 @@ def test_more_than_the_server_can_stand_is_said_with_numbers(run_harness, tmp_pa
     assert "limit NOT kept: p99 is" in out
 
 
+def test_a_worker_does_not_wait_for_requests_beyond_the_time(run_harness, tmp_path):
+    """One in 1000 s on average, watched for half a second: it says so at once, and the check ends well."""
+    code, out, _ = run_harness("--backends", "[faulty/fine]", "--run_id", "s", *SERVER, "--rate", "0.001")
+    assert (code, out.count("skipped: no request arrived in 0.5 s at 0.001/s")) == (0, 1)
+
+
 def test_a_backend_that_answers_wrongly_is_not_served(run_harness, tmp_path):
     """Every prepared size is asked for the reference's answers, with all others bound."""
     run_harness("--backends", "[faulty/wrong]", "--run_id", "s", *SERVER)
     rows = list(read_server_rows((tmp_path / "results/s/server.jsonl").read_text()))
     assert [row.status for row in rows] == ["failed_parity"]
+
+
+def test_it_serves_the_engine_of_this_gpu_and_its_tensorrt(weights_dir, tmp_path, monkeypatch):
+    """As a sweep finds it; without both, the worker is told that nothing is built."""
+    path, found = add_engine(weights_dir), {}
+    monkeypatch.setattr(server_run, "describe_machine", lambda device: {"device": GPU, "kind": "cuda"})
+    monkeypatch.setattr(server_run, "find_tensorrt_versions", lambda config, kind: {"tensorrt_engine": VERSION})
+    monkeypatch.setattr(server_run, "observe_load", lambda kind: {"processes": [], "gpu": None})
+
+    class Check:
+        def __init__(self, config, settings, folder, models, *others):
+            found.update(models)
+
+        def run(self):
+            pass
+
+    monkeypatch.setattr(server_run, "ServingCheck", Check)
+    config = BenchConfig(["tensorrt_engine/graph/fp16"], threads=1)
+    assert server_run.run_server(config, ServerConfig(), "s", weights_dir, tmp_path / "results") == 0
+    assert find_artifact(Job("tensorrt_engine", "graph", "fp16", 8, 1), found[8]).path == path
 
 
 @pytest.mark.parametrize(

@@ -3,23 +3,30 @@
 import json
 import sys
 import time
+from types import SimpleNamespace
 
 import faulty
 import numpy as np
 import pytest
 from fake_nvml import FakeNvml
 
+from harness import cluster_device
 from harness.artifacts import find_models
 from harness.backends import BACKENDS
+from harness.cluster import Cluster
+from harness.cluster_device import Device
+from harness.cluster_sweep import ClusterSweep
 from harness.config import BenchConfig
 from harness.gpm import GpmRing
 from harness.gpu_samples import MOST_POINTS, Sample, make_series
+from harness.interrupt import Interrupt
 from harness.nvml import Gpu
 from harness.plan import plan_groups
 from harness.schema import Job
 from harness.store import RunFolder
 from harness.sweep import Sweep
 from harness.telemetry import Telemetry
+from harness.time_sheet import TimeSheet
 
 
 @pytest.fixture
@@ -60,19 +67,49 @@ def test_gpm_over_time_is_between_neighbouring_states(fake):
     assert ring.series(100.25, 100.35) == {}
 
 
-def test_a_measured_job_leaves_its_line(fake, weights_dir, worker_script, tmp_path, monkeypatch):
-    """The whole way, with a worker that measures for real: readings from its start on, and the marks of its load."""
+class OneDevice:
+    """Ray with one actor, in this process: a call is made when its answer is asked for."""
+
+    class exceptions:  # noqa: N801 - Ray's name
+        RayError = ZeroDivisionError
+
+    def __init__(self, device):
+        methods = ("has_model", "start", "next_rows")
+        calls = {name: SimpleNamespace(remote=lambda *given, name=name: (name, given)) for name in methods}
+        self.device, self.actor = device, SimpleNamespace(**calls)
+
+    def get(self, call):
+        name, given = call
+        return getattr(self.device, name)(*given)
+
+    def wait(self, calls, timeout):
+        return calls, []
+
+
+@pytest.mark.parametrize("in_cluster", [False, True])
+@pytest.mark.usefixtures("fake")
+def test_a_measured_job_leaves_its_line(weights_dir, worker_script, tmp_path, monkeypatch, in_cluster):
+    """The whole way, with a worker that measures for real: readings from its start on, and the marks of its load.
+
+    In a cluster the device's process samples, and the run's process writes.
+    """
     monkeypatch.setitem(BACKENDS, "faulty", None)
     faulty.register()
     config = BenchConfig(  # warm-up outlasts the 0.1 s between two readings, so that one comes before the load
         backends=["faulty/slow"], batch_sizes=[1, 2], min_seconds=0.4, max_seconds=0.6, warmup_window_ms=150,
-        self_check=False, environments={"faulty": str(worker_script)},
+        self_check=False, environments={"faulty": str(worker_script)}, device="cpu",
     )  # fmt: skip
     folder, models = RunFolder(tmp_path / "run"), find_models(weights_dir, [8])
     machine = {"device": "Fake GPU", "kind": "cpu"}
     folder.create({}, machine)
     telemetry = Telemetry.open("cuda")
-    Sweep(config, folder, models, machine, 1, lambda row: None, telemetry).run(list(plan_groups(config, [8])))
+    sweep = Sweep(config, folder, models, machine, 1, lambda row: None, telemetry)
+    if in_cluster:
+        monkeypatch.setattr(cluster_device.Telemetry, "open", lambda kind: telemetry)
+        ray = OneDevice(Device("there", config, "run", str(weights_dir)))
+        cluster = Cluster(ray, {"there": ray.actor}, {"there": ray.device.machine})
+        sweep = ClusterSweep(config, cluster, folder, models, lambda row: None, Interrupt(), TimeSheet())
+    sweep.run(list(plan_groups(config, [8])))
     lines = [json.loads(line) for line in (folder.path / "telemetry.jsonl").read_text().splitlines()]
     assert [Job(**line["job"]) for line in lines] == [row.job for row in folder.read_rows()]
     for line in lines:

@@ -96,6 +96,30 @@ def test_it_answers_through_the_bound_buffers(tensorrt, tmp_path, variant, layou
     assert backend.executed()["dtype"] == "float16"
 
 
+@pytest.mark.parametrize("variant", ["default", "graph"])
+def test_each_handle_answers_from_its_own_batch_whichever_was_bound_last(tensorrt, tmp_path, variant):
+    """One for each size of a server: 1 and 4, then 1 again; 4 and 7 share a profile, which 8.6 gives one context."""
+    backend = load(make_spec(tmp_path, variant=variant))
+    rng = np.random.default_rng(0)
+    handles = {size: backend.share() for size in (1, 4, 7)}
+    for size, handle in handles.items():
+        handle.bind(rng.standard_normal((size, 3, 8, 8)).astype(np.float32))
+    for size, handle in handles.items():
+        images = rng.standard_normal((size, 3, 8, 8)).astype(np.float32) + size
+        expected = images.mean(axis=(1, 2, 3))[:, None] * np.arange(CLASSES)
+        np.testing.assert_allclose(answer(handle, images), expected, rtol=2e-3, atol=2e-3)
+    assert [handle.executed()["profile"] for handle in handles.values()] == [[1, 1, 1], [1, 16, 64], [1, 16, 64]]
+
+
+def test_an_engine_swapped_after_its_load_is_not_loaded_for_a_handle(tensorrt, tmp_path):
+    """Each handle reads the file, so each compares its bytes."""
+    spec = make_spec(tmp_path)
+    backend = load(spec)
+    spec.artifact.write_bytes(spec.artifact.read_bytes() + b" ")
+    with pytest.raises(BackendUnavailable, match=r"sha256 differs.* was not loaded"):
+        backend.share()
+
+
 def test_the_row_tells_versions_profile_build_time_and_memory(tensorrt, tmp_path):
     """What can be read from the library is; the engine's memory counts beside torch's."""
     backend = load(make_spec(tmp_path))
