@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy.stats import norm, t
 
+from analysis import stats
 from analysis.cells import build_cells
 from analysis.self_check import find_self_check
 from analysis.summary import summarise
@@ -15,6 +19,7 @@ from tests.analysis import synthetic
 
 EAGER = synthetic.CPU[0]
 TWIN = replace(EAGER, variant="twin")
+PROFILE_TWICE = Path(__file__).parents[2] / "docs/results/gpu-probes/nvidia-h200-profile-twice.csv"
 PROCESS_SPREAD = 0.005  # standard deviation of the offset that all samples of a process share
 
 AGAINST_ITSELF = pytest.mark.parametrize(
@@ -79,3 +84,26 @@ def test_batches_of_one_process_share_its_offset_in_the_self_check() -> None:
     check = find_self_check(rows)
     assert check is not None
     assert check.low < 1.0 < check.ratio < check.high
+
+
+@pytest.mark.parametrize(
+    ("half_width", "short_spread", "expected"),
+    [
+        ("independent_half_percent", 0.004, [66, 338, 42]),
+        ("half_percent", 0.004, [66, 338, 102]),
+        ("half_percent", stats.PRIOR_SPREAD_SHORT, [95, 338, 104]),
+    ],
+)
+def test_how_many_cells_of_a_profile_that_ran_twice_agree(
+    half_width: str, short_spread: float, expected: list[int]
+) -> None:
+    """The table of docs/decisions/ties.md: 101 cells under 1 ms and 363 others `ok` in both, and 144 unstable ones."""
+    cells = pd.read_csv(PROFILE_TWICE)
+    ok, short = (cells["status_1"] == "ok") & (cells["status_2"] == "ok"), cells["mean_ms_1"] < stats.SHORT_MS
+    within = sum((cells[f"{half_width}_{run}"] / 100 / norm.ppf(0.975)) ** 2 for run in (1, 2))
+    error = np.sqrt(within + 2 * np.where(short, short_spread, 0.004) ** 2)
+    apart = np.abs(np.log(cells["mean_ms_2"] / cells["mean_ms_1"]))
+    agree = apart <= t.ppf(0.975, stats.PRIOR_FREEDOM) * error
+    groups = (ok & short, ok & ~short, ~ok)
+    assert [int(group.sum()) for group in groups] == [101, 363, 144]
+    assert [int(agree[group].sum()) for group in groups] == expected
