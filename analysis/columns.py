@@ -70,3 +70,13 @@ COLUMNS = {
     "options": "options of the backend, JSON",
     "executed": "evidence of what ran, JSON",
 }
+PROCESS_MEMORY = "gpu_process_memory_mb"
+TELEMETRY = {  # of the columns that follow, those that are no mean over rounds
+    PROCESS_MEMORY: "peak device memory of the worker's process, MB (10**6 bytes), the largest over rounds",
+    "gpu_memory_source": "where that figure is from: process, device_minus_baseline, or allocator where that is larger",
+}
+
+
+def explain_telemetry(name: str) -> str:
+    """What a column of telemetry means."""
+    return TELEMETRY.get(name, "telemetry, mean over rounds; the unit is the end of the name")
