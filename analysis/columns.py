@@ -41,7 +41,7 @@ COLUMNS = {
     "throughput_fps": "trimmed mean of images per second with the next batch always enqueued",
     "tflops_per_s": "flops_per_image x fps / 10**12",
     "mfu_peak_percent": "that over the published dense peak of the card for this precision, %",
-    "mfu_ceiling_percent": "that over the matrix product measured on this machine in this precision, %",
+    "mfu_ceiling_percent": "that over the best product of matrices or convolution measured here in this precision, %",
     "bound_fps": "images per second that the network's fused layers allow on this machine",
     "compute_bound_fps": "the same from their arithmetic alone",
     "roofline_percent": "fps / bound_fps, %",
