@@ -41,7 +41,7 @@ COLUMNS = {
     "throughput_fps": "trimmed mean of images per second with the next batch always enqueued",
     "tflops_per_s": "flops_per_image x fps / 10**12",
     "mfu_peak_percent": "that over the published dense peak of the card for this precision, %",
-    "mfu_ceiling_percent": "that over the matrix product measured on this machine in this precision, %",
+    "mfu_ceiling_percent": "that over the best product of matrices or convolution measured here in this precision, %",
     "bound_fps": "images per second that the network's fused layers allow on this machine",
     "compute_bound_fps": "the same from their arithmetic alone",
     "roofline_percent": "fps / bound_fps, %",
@@ -70,3 +70,13 @@ COLUMNS = {
     "options": "options of the backend, JSON",
     "executed": "evidence of what ran, JSON",
 }
+PROCESS_MEMORY = "gpu_process_memory_mb"
+TELEMETRY = {  # of the columns that follow, those that are no mean over rounds
+    PROCESS_MEMORY: "peak device memory of the worker's process, MB (10**6 bytes), the largest over rounds",
+    "gpu_memory_source": "where that figure is from: process, device_minus_baseline, or allocator where that is larger",
+}
+
+
+def explain_telemetry(name: str) -> str:
+    """What a column of telemetry means."""
+    return TELEMETRY.get(name, "telemetry, mean over rounds; the unit is the end of the name")

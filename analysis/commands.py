@@ -10,7 +10,7 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
-from analysis.columns import COLUMNS
+from analysis.columns import COLUMNS, explain_telemetry
 from analysis.console import plain_console
 from analysis.drawing import draw_languages
 from analysis.findings import best_per_contender
@@ -71,7 +71,7 @@ def write_summary(study: Study, folder: Path) -> None:
     write_text(folder / "summary.csv", buffer.getvalue())
     extra = [name for name in study.table.columns if name not in COLUMNS]
     meanings = [f"- `{name}`: {text}" for name, text in COLUMNS.items()]
-    meanings += [f"- `{name}`: telemetry, mean over rounds; the unit is the end of the name" for name in extra]
+    meanings += [f"- `{name}`: {explain_telemetry(name)}" for name in extra]
     write_text(folder / "columns.md", "# Columns of summary.csv\n\n" + "\n".join(meanings) + "\n")
 
 

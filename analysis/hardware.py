@@ -20,6 +20,7 @@ TRANSFER_RATIO = 1.5  # time with copies over time without, from which copies do
 class Hardware:
     """Limits of the machine. `measured` TFLOP/s by precision and `copy_gb_per_s` from ceilings.json; `peak` published.
 
+    What was measured is the best of matrix products and, on a CPU, convolutions (older files lack them).
     `layers` by image size, from models.json. Whatever a run lacks is empty or None, and so is what follows from it.
     """
 
@@ -62,7 +63,12 @@ def find_hardware(run: Run) -> Hardware:
     """The limits that a run's folder and the name of its device tell."""
     ceilings, device = run.ceilings, str(run.machine.get("device") or "")
     layers = {int(size): model["layers"] for size, model in run.models.items() if model.get("layers")}
-    return Hardware(find_peak(device), ceilings.get("matmul_tflops") or {}, ceilings.get("copy_gb_per_s"), layers)
+    return Hardware(find_peak(device), _best_tflops(ceilings), ceilings.get("copy_gb_per_s"), layers)
+
+
+def _best_tflops(ceilings: Mapping[str, Any]) -> dict[str, float]:
+    products, convolutions = (ceilings.get(name) or {} for name in ("matmul_tflops", "convolution_tflops"))
+    return {name: max(tflops, convolutions.get(name, 0.0)) for name, tflops in products.items()}
 
 
 def _limiter(cell: Cell, bound: Bound | None) -> str:

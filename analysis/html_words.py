@@ -41,7 +41,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "accuracy_vs_fps": "Points, one for each approach and image size: accuracy against images per second.",
         "accuracy_vs_latency": "Points, one for each approach and image size: accuracy against latency.",
         "pixels_vs_size": "Lines, one for each approach at its best batch: pixels per second; level is the law.",
-        "roofline": "Points under a roof of memory bandwidth and matrix product: TFLOP/s over arithmetic intensity.",
+        "roofline": "Points under a roof of measured bandwidth and arithmetic: TFLOP/s over arithmetic intensity.",
         "load_bars": "Points, one line for each approach: the measures of load in per cent.",
         "energy_vs_batch": "Lines, a panel for each image size: energy per image over batch size.",
     },

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis import stats
 from analysis.cells import RANKED, Cell, Key, ratio_interval
-from analysis.columns import COLUMNS
+from analysis.columns import COLUMNS, PROCESS_MEMORY
 from analysis.hardware import Hardware
 from analysis.names import contender_label
 from harness.schema import BASELINE
@@ -124,11 +124,26 @@ def _facts(cell: Cell, val_accuracy: Mapping[int, float | None]) -> dict[str, An
         "options": json.dumps(row.options, sort_keys=True, ensure_ascii=False),
         "executed": json.dumps(row.executed, sort_keys=True, ensure_ascii=False),
         **_telemetry(cell),
+        **_process_memory(cell),
     }
 
 
 def _largest(values: Any) -> float | None:
     return max((v for v in values if v is not None), default=None)
+
+
+def _process_memory(cell: Cell) -> dict[str, float | str]:
+    """The largest peak over rounds of the worker's process, which holds at least what its library's allocator had.
+
+    The driver is read every 0.1 s, and until 2026-11-28 only while samples were taken, not while algorithms were
+    searched: where it saw less than the allocator, the allocator's figure counts and is named as the source.
+    """
+    rows = [row for row in cell.rows if isinstance(row.telemetry.get(PROCESS_MEMORY), (int, float))]
+    process = _largest(row.telemetry[PROCESS_MEMORY] for row in rows)
+    allocator = _largest(row.gpu_memory_mb for row in rows)
+    if process is not None and allocator is not None and allocator > process:
+        return {PROCESS_MEMORY: allocator, "gpu_memory_source": "allocator"}
+    return {} if process is None else {PROCESS_MEMORY: float(process)}
 
 
 def _telemetry(cell: Cell) -> dict[str, float | str]:

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import functools
 import gc
 import json
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+
+T = TypeVar("T", bound=Hashable)
 
 DTYPES = {
     "fp32": torch.float32,
@@ -27,6 +30,10 @@ DTYPES = {
     "int8": torch.int8,
 }
 SIZES = {"cuda": (4096, 8192, 16384), "cpu": (1024, 2048, 4096)}
+Shape = tuple[int, int, int]  # channels, side, images
+# 3 x 3 convolutions as ResNets have them, on a CPU alone: its libraries may multiply matrices slower than they
+# convolve. A GPU's do not, unless by Winograd's algorithm, which does fewer multiplications than are counted.
+CONVOLUTIONS: dict[str, tuple[Shape, ...]] = {"cuda": (), "cpu": ((64, 56, 8), (256, 14, 16))}
 # For one size at one precision; the warm-up takes a fifth more. A GPU under full load meets its power cap within some
 # 0.1 s (0.25 s a size gave 686 TFLOP/s of fp16 on an H200, short loops 761 to 798), so it gets short bursts and rests.
 CELL_S, REST_S = {"cuda": 0.05, "cpu": 0.4}, {"cuda": 0.2, "cpu": 0.0}
@@ -48,29 +55,26 @@ def main() -> None:
 
 def measure(device: str, precisions: list[str]) -> dict[str, Any]:
     """Ceilings of `device` and how they were measured; a precision that fails is named in `method`, with its error."""
-    best, sizes, failed = {}, {}, {}
+    products: dict[str, tuple[int, float]] = {}
+    convolutions: dict[str, tuple[Shape, float]] = {}
+    failed = {}
     for precision in precisions:
         try:
-            by_size = measure_matmuls(device, precision, SIZES[device], CELL_S[device])
-            sizes[precision] = max(by_size, key=by_size.__getitem__)
-            best[precision] = by_size[sizes[precision]]
+            products[precision] = find_best(measure_matmuls(device, precision, SIZES[device], CELL_S[device]))
+            if CONVOLUTIONS[device]:
+                by_shape = measure_convolutions(precision, CONVOLUTIONS[device], CELL_S[device])
+                convolutions[precision] = find_best(by_shape)
         except RuntimeError as error:  # torch's way to say that the card or the build lacks it, or that memory is short
             failed[precision] = str(error).partition("\n")[0]
     copy_bytes = limit_copy_bytes(device)
     return {
-        "matmul_tflops": best,
+        "matmul_tflops": {precision: tflops for precision, (_, tflops) in products.items()},
+        "convolution_tflops": {precision: tflops for precision, (_, tflops) in convolutions.items()},
         "copy_gb_per_s": measure_copy(device, copy_bytes, CELL_S[device]),
         "method": {
-            "matmul": "square products of random data, median of the repetitions, best size; a burst after a short "
-            "warm-up, not the steady state under a power cap",
-            "matmul_sizes": list(SIZES[device]),
-            "best_size": sizes,
-            "seconds_per_size": CELL_S[device],
-            "rest_s": REST_S[device],
-            "copy": "contiguous copy on the device, bytes read and written, median of the repetitions",
-            "copy_bytes": copy_bytes,
-            "clock": "cuda_events" if device == "cuda" else "cpu",
-            "threads": torch.get_num_threads(),
+            **describe_method(device, copy_bytes),
+            "best_size": {precision: size for precision, (size, _) in products.items()},
+            "best_shape": {precision: shape for precision, (shape, _) in convolutions.items()},
             "failed": failed,
         },
         "versions": {
@@ -78,6 +82,23 @@ def measure(device: str, precisions: list[str]) -> dict[str, Any]:
             "torch": torch.__version__,
             **({"cuda": torch.version.cuda} if device == "cuda" else {}),
         },
+    }
+
+
+def describe_method(device: str, copy_bytes: int) -> dict[str, Any]:
+    """What is measured on `device`, and how."""
+    convolution = "3 x 3, stride 1, channels last, random data; channels, side, images; timed as the products"
+    return {
+        "matmul": "square products of random data, median of the repetitions, best size; a burst after a short "
+        "warm-up, not the steady state under a power cap",
+        "matmul_sizes": list(SIZES[device]),
+        **({"convolution": convolution, "convolution_shapes": CONVOLUTIONS[device]} if CONVOLUTIONS[device] else {}),
+        "seconds_per_size": CELL_S[device],
+        "rest_s": REST_S[device],
+        "copy": "contiguous copy on the device, bytes read and written, median of the repetitions",
+        "copy_bytes": copy_bytes,
+        "clock": "cuda_events" if device == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
     }
 
 
@@ -115,6 +136,26 @@ def make_product(device: str, precision: str, size: int) -> Callable[[], object]
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(left)
     return lambda: torch.mm(left, right, out=out)
+
+
+def find_best(tflops: dict[T, float]) -> tuple[T, float]:
+    """The key of the largest value, and the value."""
+    return max(tflops.items(), key=lambda item: item[1])
+
+
+def measure_convolutions(precision: str, shapes: tuple[Shape, ...], cell_s: float) -> dict[Shape, float]:
+    """TFLOP/s of 3 x 3 convolutions on the CPU by shape, counted as `flops_per_image` is.
+
+    Each output is nine multiply-accumulates a channel, also at the border. Channels last: nothing is rearranged then.
+    """
+    found: dict[Shape, float] = {}
+    for channels, side, count in shapes:
+        images = torch.randn(count, channels, side, side).to(DTYPES[precision], memory_format=torch.channels_last)
+        kernels = torch.randn(channels, channels, 3, 3).to(DTYPES[precision], memory_format=torch.channels_last)
+        convolve = functools.partial(torch.conv2d, images, kernels, padding=1)
+        flops = 2 * 9 * count * (channels * side) ** 2
+        found[channels, side, count] = 1e-12 * flops / median_s(convolve, "cpu", cell_s)
+    return found
 
 
 def measure_copy(device: str, copy_bytes: int, cell_s: float) -> float:

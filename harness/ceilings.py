@@ -22,7 +22,9 @@ class CalibrationFailed(Exception):  # noqa: N818 - an outcome to report, not a 
 
 
 def measure_ceilings(interpreter: str, machine: dict[str, Any], threads: int, log: Path) -> dict[str, Any]:
-    """Matrix-product TFLOP/s per precision and copy GB/s, as ceilings.json has them. Raises CalibrationFailed.
+    """TFLOP/s per precision of products and convolutions, copy GB/s, as ceilings.json has them.
+
+    Raises CalibrationFailed.
 
     The child's output goes to `log`.
     """
@@ -70,6 +72,13 @@ def choose_precisions(machine: dict[str, Any]) -> tuple[str, ...]:
 
 def describe_ceilings(ceilings: dict[str, Any]) -> str:
     """One line for the log."""
-    products = ", ".join(f"{name} {tflops:.3g}" for name, tflops in ceilings["matmul_tflops"].items())
+    copy = f"copy {ceilings['copy_gb_per_s']:.3g} GB/s"
     failed = "".join(f"; {name}: {reason}" for name, reason in ceilings["method"]["failed"].items())
-    return f"Ceilings: matrix products {products} TFLOP/s, copy {ceilings['copy_gb_per_s']:.3g} GB/s{failed}"
+    convolutions = _list_tflops(ceilings.get("convolution_tflops", {}))
+    convolutions = f", convolutions {convolutions}" if convolutions else ""
+    return f"Ceilings: matrix products {_list_tflops(ceilings['matmul_tflops'])}, {copy}{convolutions}{failed}"
+
+
+def _list_tflops(by_precision: dict[str, float]) -> str:
+    listed = ", ".join(f"{name} {tflops:.3g}" for name, tflops in by_precision.items())
+    return f"{listed} TFLOP/s" if listed else ""

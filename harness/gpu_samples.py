@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -82,24 +82,20 @@ def summarise_processes(
     own: Collection[int],
     name_process: Callable[[int], str | None],
     waiting: Collection[Collection[int]] = (),
+    *,
+    earlier: Sequence[Sample] = (),
 ) -> dict[str, Any]:
     """Peak memory of the worker and the number of others on the GPU; `own` = the worker's pids.
 
-    `waiting` = the pids of each of our workers that wait meanwhile: they are no others.
+    `waiting` = the pids of each of our workers that wait meanwhile: they are no others. `earlier` = samples of the same
+    job before these: of them the memory counts, as a search of algorithms may take more than what it finds.
     Where the driver's pids are of another namespace than ours, the worker and those that wait are what came after
     `baseline`, and its memory is what the device holds more than then; `gpu_memory_source` says which. Absent where
     workers wait, whose memory nobody can tell from its own.
     """
-    found: dict[str, Any] = {}
+    found = _find_peak_memory([*earlier, *samples], baseline, own, alone=not waiting)
     listed = [sample.processes for sample in samples if sample.processes]
-    held = [[p[pid] for pid in own if pid in p] for p in listed]
-    sums = [sum(mb for mb in each if mb is not None) for each in held if any(mb is not None for mb in each)]
-    used = _known(samples, "used_mb")
-    if sums:
-        found = {"gpu_process_memory_mb": max(sums), "gpu_memory_source": "process"}
-    elif used and baseline.used_mb is not None and not waiting:
-        found = {"gpu_process_memory_mb": max(used) - baseline.used_mb, "gpu_memory_source": "device_minus_baseline"}
-    if any(held):
+    if any(pid in p for p in listed for pid in own):
         others = set().union(*listed) - set(own).union(*waiting)
         found["other_processes"] = len(others)
         names = sorted({name_process(pid) or f"process {pid}" for pid in others})
@@ -110,6 +106,18 @@ def summarise_processes(
         ours = 1 + len(waiting)
         found["other_processes"] = max(len(before & set(p)) + max(0, len(set(p) - before) - ours) for p in listed)
     return found
+
+
+def _find_peak_memory(samples: list[Sample], baseline: Sample, own: Collection[int], *, alone: bool) -> dict[str, Any]:
+    """As listed by the driver; else, where no other worker of ours holds any, by the device's growth."""
+    listed = [sample.processes for sample in samples if sample.processes]
+    held = [[mb for pid in own if (mb := p.get(pid)) is not None] for p in listed]
+    used = _known(samples, "used_mb")
+    if any(held):
+        return {"gpu_process_memory_mb": max(map(sum, held)), "gpu_memory_source": "process"}
+    if used and baseline.used_mb is not None and alone:
+        return {"gpu_process_memory_mb": max(used) - baseline.used_mb, "gpu_memory_source": "device_minus_baseline"}
+    return {}
 
 
 def find_energy_j(samples: list[Sample], begin_s: float, end_s: float) -> float | None:

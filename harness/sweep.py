@@ -188,7 +188,7 @@ class Sweep:
             self.time_sheet.parent_cpu += parent_cpu
             self.time_sheet.add(answer["telemetry"])
             answer["telemetry"]["parent_cpu_percent"] = 100 * parent_cpu / (time.monotonic() - wall)
-            self._add_telemetry(answer, worker)
+            self._add_telemetry(answer, worker, wall)
             self._keep_series(left[0], answer["load"], wall)
             known = {name: value for name, value in answer.items() if name not in ("event", "load")}
             details = {"load_ms": loaded["load_ms"], "versions": loaded["versions"], **known}
@@ -208,11 +208,11 @@ class Sweep:
                 self.curve.ended = f"two batch sizes in a row did not raise FPS by {percent:g}% (`saturation_percent`)"
                 self._fail_all(left, "skipped", self.curve.ended)
 
-    def _add_telemetry(self, answer: dict[str, Any], worker: WorkerProcess) -> None:
+    def _add_telemetry(self, answer: dict[str, Any], worker: WorkerProcess, asked_s: float) -> None:
         """What the GPU did meanwhile; a slowdown that is not its normal state makes the row unstable."""
         load = answer["load"]
         pid, waiting = worker.process.pid, self.builds.list_pids()
-        seen = self.telemetry.summary(load["begin_s"], load["end_s"], pid, load["images"], waiting)
+        seen = self.telemetry.summary(load["begin_s"], load["end_s"], pid, load["images"], waiting, asked_s=asked_s)
         answer["telemetry"].update(seen)
         disturbance = find_disturbance(seen)
         if disturbance and answer["status"] in ("ok", "unstable"):  # a wide interval may come of it, and says less

@@ -5,6 +5,7 @@ See docs/decisions/telemetry.md for what each reading means.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -76,11 +77,19 @@ class Telemetry:
             self.gpu.close()
 
     def summary(
-        self, begin_s: float, end_s: float, worker_pid: int, images: int | None, waiting: Collection[int] = ()
+        self,
+        begin_s: float,
+        end_s: float,
+        worker_pid: int,
+        images: int | None,
+        waiting: Collection[int] = (),
+        *,
+        asked_s: float = math.inf,
     ) -> dict[str, Any]:
         """What the GPU did from `begin_s` to `end_s` (time.monotonic), while a worker inferred `images` images.
 
-        `waiting`: pids of our other workers, which hold memory on the GPU and do nothing.
+        `waiting`: pids of our other workers, which hold memory on the GPU and do nothing. `asked_s`: when the job was
+        asked for; the worker's peak of memory counts from there, as all that it took before sampling is its need too.
         Keys are those of Row.telemetry; what could not be read is absent. Call it soon: samples are kept for 15 min,
         GPM's counters for 2 min.
         """
@@ -94,13 +103,13 @@ class Telemetry:
             activity = self.gpm.activity(begin_s, end_s)
         inside = [sample for sample in samples if begin_s <= sample.at_s <= end_s]
         held = [sample for sample in samples if sample.at_s >= begin_s]  # and after: it may be short
-        seen = {pid for sample in held for pid in sample.processes or ()}
+        earlier = [sample for sample in samples if asked_s <= sample.at_s < begin_s]
+        seen = {pid for sample in [*earlier, *held] for pid in sample.processes or ()}
         own = find_family(worker_pid) if seen - {worker_pid} else {worker_pid}
+        ours = [find_family(pid) for pid in waiting]
         found = {
             **summarise_state(inside),
-            **summarise_processes(
-                held, self.baseline, own, self.gpu.process_name, [find_family(pid) for pid in waiting]
-            ),
+            **summarise_processes(held, self.baseline, own, self.gpu.process_name, ours, earlier=earlier),
             **activity,
             "load_window_s": end_s - begin_s,
             "telemetry_gap_s": find_gap_s([sample.at_s for sample in samples], begin_s, end_s, self.period_s),

@@ -111,6 +111,6 @@ def _notes(table: pd.DataFrame, best: pd.DataFrame, words: dict[str, str]) -> st
 
 
 def _ceilings(best: pd.DataFrame) -> dict[str, float]:
-    """The measured matrix product of each precision shown, TFLOP/s."""
+    """The measured ceiling of each precision shown, TFLOP/s."""
     values = 100 * _numbers(best["tflops_per_s"]) / _numbers(best["mfu_ceiling_percent"])
     return {str(name): float(part.iloc[0]) for name, part in values.groupby(best["precision"])}

@@ -53,6 +53,7 @@ class PyTorchBackend(Backend):
         torch.backends.cudnn.allow_tf32 = tf32
         torch.backends.cudnn.benchmark = True
         if spec.device == "cuda":
+            free_memory()  # else the next job would begin with the memory of an earlier model, and be said to need it
             torch.backends.cudnn.benchmark_limit = SEARCHED
         self.spec = spec
         self.dtype = DTYPES[spec.precision]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from analysis.cells import build_cells
-from analysis.hardware import Hardware
+from analysis.hardware import Hardware, find_hardware
 from analysis.peaks import find_peak
 from analysis.roofline import breaks_bound, find_bound
+from analysis.study import Study
 from analysis.summary import summarise
 from tests.analysis import synthetic
 
@@ -73,6 +76,20 @@ def test_shares_of_peak_and_of_the_measured_ceiling() -> None:
     assert line["mfu_ceiling_percent"] == pytest.approx(100 * line["tflops_per_s"] / 790)
     assert line["roofline_percent"] == pytest.approx(100 * line["fps"] / line["bound_fps"])
     assert line["above_bound"] is False
+
+
+@pytest.mark.parametrize(
+    ("convolutions", "expected"),
+    [({}, {"fp32": 0.19, "bf16": 0.41}), ({"fp32": 0.21, "bf16": 0.4}, {"fp32": 0.21, "bf16": 0.41})],
+)
+def test_the_ceiling_is_the_best_of_products_and_convolutions(
+    study: Study, convolutions: dict[str, float], expected: dict[str, float]
+) -> None:
+    """A file of before, which has products alone, is read as it was."""
+    ceilings = {"matmul_tflops": {"fp32": 0.19, "bf16": 0.41}, "copy_gb_per_s": 29.0}
+    if convolutions:
+        ceilings["convolution_tflops"] = convolutions
+    assert find_hardware(replace(study.run, ceilings=ceilings)).measured == expected
 
 
 def test_a_precision_without_a_measured_ceiling_takes_the_published_peak() -> None:

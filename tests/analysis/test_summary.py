@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis.cells import build_cells
-from analysis.columns import COLUMNS
+from analysis.columns import COLUMNS, explain_telemetry
 from analysis.saturation import find_saturation, saturation_batch
 from analysis.study import Study, judge
 from analysis.summary import summarise
@@ -102,6 +102,44 @@ def test_rates_read_over_less_than_nvml_looks_back_are_left_out(window_s: float,
     line = table_of([replace(exact(EAGER, 1, [10.0] * 10), telemetry=telemetry)]).iloc[0]
     assert line["power_w"] == 600.0
     assert ("gpu_utilization_percent" in line) is known
+
+
+@pytest.mark.parametrize(
+    ("process_mb", "allocator_mb", "expected"),
+    [
+        ([931.1], [2346.4], (2346.4, "allocator")),  # read while samples were taken alone: eager fp32, 512 px, batch 1
+        ([2700.0], [2346.4], (2700.0, "process")),
+        ([2500.0, 2700.0], [2346.4, 2346.4], (2700.0, "process")),
+        ([931.1, 2700.0], [2800.0, 2346.4], (2800.0, "allocator")),
+        ([918.6], [None], (918.6, "process")),
+    ],
+)
+def test_a_process_has_no_less_memory_than_its_allocator(
+    process_mb: list[float], allocator_mb: list[float | None], expected: tuple[float, str]
+) -> None:
+    """The larger of the two, and of the rounds the largest: a mean of peaks is nobody's peak."""
+    rows = [
+        replace(
+            exact(EAGER, 1, [10.0] * 10, round_=number),
+            gpu_memory_mb=own,
+            telemetry={"gpu_process_memory_mb": seen, "gpu_memory_source": "process"},
+        )
+        for number, (seen, own) in enumerate(zip(process_mb, allocator_mb, strict=True), start=1)
+    ]
+    line = table_of(rows).iloc[0]
+    assert (line["gpu_process_memory_mb"], line["gpu_memory_source"]) == expected
+
+
+def test_columns_that_are_no_means_do_not_say_so() -> None:
+    assert "largest over rounds" in explain_telemetry("gpu_process_memory_mb")
+    assert "mean over rounds" in explain_telemetry("power_w")
+    assert "mean" not in explain_telemetry("gpu_memory_source")
+
+
+def test_memory_of_a_process_that_nobody_saw_stays_unknown() -> None:
+    line = table_of([replace(exact(EAGER, 1, [10.0] * 10), gpu_memory_mb=2346.4)]).iloc[0]
+    assert "gpu_process_memory_mb" not in line
+    assert line["gpu_memory_mb"] == 2346.4
 
 
 def test_the_same_rows_give_the_same_numbers(study: Study) -> None:

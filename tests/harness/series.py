@@ -1,16 +1,20 @@
 """Synthetic series of timings whose true value is known, and how often the stop rule's interval holds it.
 
-`python -m tests.harness.series` prints the table in docs/decisions/stop-rule.md (about two minutes).
+`python -m tests.harness.series` prints the two tables in docs/decisions/stop-rule.md (about four minutes).
 """
 
 import functools
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import yaml
 from scipy import signal, stats
 
 from harness.clocks import Window
+from harness.commands import make_stop_rule
+from harness.config import BenchConfig
 from harness.measure import StopRule, sample
 
 T_975 = tuple(float(stats.t.ppf(0.975, df)) for df in range(1, 1001))
@@ -19,6 +23,8 @@ TRIALS = 2000
 MEAN_MS = 10.0
 DRIFT = 0.01 / 80  # per sample: 1% over the median run of this noise
 SLOW, SLOW_SHARE = 0.04, 0.3  # the slow one of two clock states
+CONFIGS = Path(__file__).parents[2] / "harness" / "configs"
+PROFILES = (("quick", 150.0), ("gpu", 10.0), ("gpu", 1.0))  # what `make bench` runs, and ms of an inference
 
 
 def make_rule(**changes):
@@ -35,6 +41,12 @@ def make_rule(**changes):
         "t_975": T_975,
     }
     return StopRule(**{**values, **changes})
+
+
+def load_rule(profile):
+    """The stop rule of harness/configs/`profile`.yaml, as the harness makes it."""
+    settings = yaml.safe_load((CONFIGS / f"{profile}.yaml").read_text(encoding="utf-8"))
+    return make_stop_rule(BenchConfig(**settings))
 
 
 class SeriesClock:
@@ -68,8 +80,8 @@ def drifting(rng):
     return gaussian(rng) + DRIFT * np.arange(LENGTH)
 
 
-def bimodal(rng):
-    return 0.01 * rng.standard_normal(LENGTH) + SLOW * (rng.random(LENGTH) < SLOW_SHARE)
+def bimodal(rng, share=SLOW_SHARE, slow=SLOW, noise=0.01):
+    return noise * rng.standard_normal(LENGTH) + slow * (rng.random(LENGTH) < share)
 
 
 def switching(rng, stay):
@@ -92,6 +104,9 @@ SERIES = {
     "Gaussian": gaussian,
     "heavy-tailed (Student's t, 3)": heavy_tailed,
     "bimodal, independent": bimodal,
+    "15% slow, noise 0.1%": functools.partial(bimodal, share=0.15, noise=0.001),
+    "12% slow, noise 0.1%": functools.partial(bimodal, share=0.12, noise=0.001),
+    "15% slow by half": functools.partial(bimodal, share=0.15, slow=0.5),
     "bimodal, states of 5 samples": functools.partial(switching, stay=5),
     "bimodal, states of 20 samples": functools.partial(switching, stay=20),
     "drifting, 1% in 80 samples": drifting,
@@ -102,53 +117,73 @@ SERIES = {
 
 
 @functools.cache
-def bimodal_truth():
-    """Trimmed mean of the mixture: of two million values."""
+def mixture_truth(name):
+    """Trimmed mean of a mixture, whatever the order of its states: of two million independent values."""
     rng = np.random.default_rng(0)
-    return float(stats.trim_mean(np.concatenate([bimodal(rng) for _ in range(800)]), 0.1))
+    draw = bimodal if name.startswith("bimodal") else SERIES[name]
+    return float(stats.trim_mean(np.concatenate([draw(rng) for _ in range(800)]), 0.1))
 
 
 def true_value(name, first, count):
-    """Trimmed mean of the process, relative to MEAN_MS, over the samples `first` to `first + count`."""
+    """Trimmed mean of the process, relative to the mean of its noise, over the samples `first` to `first + count`."""
     if name.startswith("drifting"):
         return DRIFT * (first + (count - 1) / 2)
-    return bimodal_truth() if name.startswith("bimodal") else 0.0
+    return mixture_truth(name) if name.startswith("bimodal") or "slow" in name else 0.0
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Share of trials whose interval holds the true value, share that reached the target, median samples of a trial."""
+    """Shares of trials: whose interval holds the true value; that are `ok`; of these, whose mean is near enough to it.
+
+    Near enough: within the target that `ok` promises; NaN where no trial is `ok`. `samples`: median of a trial.
+    """
 
     covered: float
     content: float
+    kept: float
     samples: float
 
 
-def find_coverage(name, trials=TRIALS, **changes):
-    """Simulate `trials` jobs on one kind of series, stopped by harness.measure.sample itself."""
-    rule = make_rule(**changes)
-    covered, content, counts = 0, 0, []
+def simulate(name, rule, mean_ms=MEAN_MS, trials=TRIALS):
+    """`trials` jobs on one kind of series, stopped by harness.measure.sample itself."""
+    covered, content, kept, counts = 0, 0, 0, []
     for seed in range(trials):
-        times_ms = MEAN_MS * (1 + SERIES[name](np.random.default_rng([7, seed])))
+        times_ms = mean_ms * (1 + SERIES[name](np.random.default_rng([7, seed])))
         result = sample(SeriesClock(times_ms), lambda: None, 1, rule)
         mean = stats.trim_mean(result.device_ms, 0.1)
         count = len(result.device_ms)
-        truth = MEAN_MS * (1 + true_value(name, len(result.warmup_ms), count))
-        covered += abs(mean - truth) <= result.half_width_percent / 100 * mean
-        content += not result.doubt
+        truth = mean_ms * (1 + true_value(name, len(result.warmup_ms), count))
+        error_percent = 100 * abs(mean - truth) / mean
+        covered += bool(error_percent <= result.half_width_percent)
+        if not result.doubt:
+            content += 1
+            kept += bool(error_percent <= rule.target_percent)
         counts.append(count)
-    return Coverage(covered / trials, content / trials, float(np.median(counts)))
+    return Coverage(
+        covered / trials, content / trials, kept / content if content else math.nan, float(np.median(counts))
+    )
+
+
+def find_coverage(name, trials=TRIALS, **changes):
+    """Of the rule that studies use, with `changes`."""
+    return simulate(name, make_rule(**changes), trials=trials)
+
+
+def print_table(columns):
+    """One line a series; `columns`: rule and ms of an inference by the head of their four columns."""
+    print("| series | " + " | ".join(f"{head}: covered | `ok` | kept | samples" for head in columns) + " |")
+    print("|---|" + "---:|---:|---:|---:|" * len(columns))
+    for name in SERIES:
+        found = [simulate(name, rule, mean_ms) for rule, mean_ms in columns.values()]
+        cells = [f"{c.covered:.1%} | {c.content:.0%} | {c.kept:.0%} | {c.samples:.0f}" for c in found]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 def main():
-    """Print the table as Markdown."""
-    settings = (20, 50)
-    print("| series | " + " | ".join(f"min_samples {n}: covered | `ok` | samples" for n in settings) + " |")
-    print("|---|" + "---:|---:|---:|" * len(settings))
-    for name in SERIES:
-        found = [find_coverage(name, min_samples=n) for n in settings]
-        cells = [f"{c.covered:.1%} | {c.content:.0%} | {c.samples:.0f}" for c in found]
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    """Print both tables as Markdown."""
+    print_table({f"min_samples {n}": (make_rule(min_samples=n), MEAN_MS) for n in (20, 50)})
+    print()
+    print_table({f"{profile}, {mean_ms:g} ms": (load_rule(profile), mean_ms) for profile, mean_ms in PROFILES})
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 """The machine's ceilings: plausible numbers from a real child process, and a run that goes on without them."""
 
 import json
+import os
+import subprocess
 import sys
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from harness.artifacts import Artifact, Model
 from harness.ceilings import CalibrationFailed, choose_precisions, describe_ceilings, measure_ceilings
+from harness.launch import ROOT
 from harness.machine import describe_gpu
 from harness.run import calibrate, describe_models
 from harness.store import RunFolder
@@ -55,12 +59,61 @@ def test_a_precision_that_fails_is_named(monkeypatch):
     monkeypatch.setattr(child, "measure_matmuls", multiply)
     monkeypatch.setitem(child.COPY_BYTES, "cpu", 1 << 20)
     monkeypatch.setitem(child.CELL_S, "cpu", 0.01)
+    monkeypatch.setattr(child, "measure_convolutions", lambda *_: {(64, 56, 8): 3.5, (256, 14, 16): 2.5})
     found = child.measure("cpu", ["fp32", "int8"])
     assert found["matmul_tflops"] == {"fp32": 3.0}
     assert found["method"]["best_size"] == {"fp32": 2048}
     assert found["method"]["failed"] == {"int8": "no kernel"}
     assert describe_ceilings(found).startswith("Ceilings: matrix products fp32 3 TFLOP/s, copy ")
     assert describe_ceilings(found).endswith("; int8: no kernel")
+
+
+def test_a_cpu_s_convolutions_count_beside_its_products(monkeypatch):
+    """Which shape was the best is in the method, and both are said; a GPU has products alone."""
+    from harness import calibrate as child
+
+    monkeypatch.setattr(child, "measure_matmuls", lambda *_: {1024: 1.0, 2048: 3.0})
+    monkeypatch.setattr(child, "measure_convolutions", lambda *_: {(64, 56, 8): 3.5, (256, 14, 16): 2.5})
+    monkeypatch.setattr(child, "measure_copy", lambda *_: 20.0)
+    monkeypatch.setattr(child, "limit_copy_bytes", lambda *_: 1 << 20)
+    cpu, gpu = (json.loads(json.dumps(child.measure(device, ["fp32"]))) for device in ("cpu", "cuda"))
+    assert (cpu["matmul_tflops"], cpu["convolution_tflops"]) == ({"fp32": 3.0}, {"fp32": 3.5})
+    assert cpu["method"]["best_shape"] == {"fp32": [64, 56, 8]}
+    assert cpu["method"]["best_shape"]["fp32"] in cpu["method"]["convolution_shapes"]
+    said = "Ceilings: matrix products fp32 3 TFLOP/s, copy 20 GB/s"
+    assert describe_ceilings(cpu) == f"{said}, convolutions fp32 3.5 TFLOP/s"
+    assert (gpu["matmul_tflops"], gpu["convolution_tflops"], describe_ceilings(gpu)) == ({"fp32": 3.0}, {}, said)
+    assert "convolution" not in gpu["method"]
+
+
+@pytest.mark.parametrize("shape", [(8, 6, 2), (16, 5, 3)])
+def test_a_convolution_s_work_is_what_torch_counts(monkeypatch, shape):
+    """In a second of its own: TFLOP/s are then the operations of one call, the border's among them."""
+    from harness import calibrate as child
+
+    counter = FlopCounterMode(display=False)
+
+    def take_a_second(run, device, cell_s):
+        with counter:
+            run()
+        return 1.0
+
+    monkeypatch.setattr(child, "median_s", take_a_second)
+    assert child.measure_convolutions("fp32", (shape,), 0.1)[shape] == pytest.approx(1e-12 * counter.get_total_flops())
+    assert counter.get_total_flops() == 2 * 9 * shape[0] ** 2 * shape[1] ** 2 * shape[2]
+
+
+@pytest.mark.slow
+def test_a_cpu_convolves_directly():
+    """By the trace of oneDNN: no Winograd, which would count multiplications that were not done."""
+    code = "from harness.calibrate import *; measure_convolutions('fp32', CONVOLUTIONS['cpu'], 0.01)"
+    environment = {**os.environ, "ONEDNN_VERBOSE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    traced = [line for line in out.splitlines() if ",convolution," in line]
+    if not traced:
+        pytest.skip("this PyTorch convolves without oneDNN")
+    assert all("alg:convolution_direct" in line for line in traced)
 
 
 def test_calls_that_fill_a_time():

@@ -1,6 +1,7 @@
 """Which compilation serves which batch size, counted by PyTorch's own counter."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -105,6 +106,24 @@ def test_a_compilation_for_batch_size_one_ends_the_shared_one():
             images = make_images(batch_size)
             compiled.get(images)(images)
     assert counter.frame_count == 3
+
+
+def test_an_earlier_model_s_memory_is_given_back_before_the_next_job(monkeypatch):
+    """The driver's figure of a job counts from when it is asked for: what an earlier model held would be in it."""
+    backend, done = PyTorchBackend(), []
+
+    class Stop(Exception):  # noqa: N818 - before a GPU is needed
+        pass
+
+    def stop():
+        raise Stop
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("harness.backends.pytorch.free_memory", stop)
+    monkeypatch.setattr(backend, "drop", lambda: done.append("dropped"))
+    with pytest.raises(Stop):
+        backend.load(Spec("eager", "fp32", 16, "cuda", torch.get_num_threads(), "small", 5, Path("none.pth"), None))
+    assert done == ["dropped"]
 
 
 @pytest.mark.slow  # Inductor's C++ compiler

@@ -111,6 +111,20 @@ def test_our_workers_that_wait_are_not_others():
     assert summarise_processes(elsewhere, before, {7}, str, waiting) == {"other_processes": 1}
 
 
+def test_memory_counts_from_the_moment_the_job_was_asked_for():
+    """A search of algorithms holds more than the inference that is timed; who shared the card then disturbed nothing.
+
+    Where the driver does not list the worker, the device's growth counts from there too.
+    """
+    search = [Sample(0.5, used_mb=9000, processes={7: None}), Sample(0.6, used_mb=9000, processes={7: 2600.0, 9: 1.0})]
+    timed = [Sample(1.0, used_mb=4000, processes={7: 931.0})]
+    found = summarise_processes(timed, Sample(0.0, used_mb=500, processes={}), {7}, str, earlier=search)
+    assert found == {"gpu_process_memory_mb": 2600.0, "gpu_memory_source": "process", "other_processes": 0}
+    search, timed = [Sample(0.5, used_mb=9000)], [Sample(1.0, used_mb=4000)]
+    found = summarise_processes(timed, Sample(0.0, used_mb=500), {7}, str, earlier=search)
+    assert found == {"gpu_process_memory_mb": 8500, "gpu_memory_source": "device_minus_baseline"}
+
+
 def test_without_a_process_list_others_are_unknown():
     """An empty list while the worker runs shows that the driver hides processes: not that there are none."""
     found = summarise_processes([Sample(1.0, used_mb=900, processes={})], Sample(0.0, used_mb=100), {7}, str)
@@ -382,6 +396,18 @@ def test_an_interval_without_a_sample_has_the_memory_read_after_it(install):
     telemetry.stop()
     assert (found["gpu_process_memory_mb"], found["other_processes"]) == (1234.0, 0)
     assert "power_w" not in found
+
+
+def test_a_summary_s_memory_is_that_of_the_whole_job_and_its_means_are_not(install):
+    """Told when the job was asked for, it takes the worker's peak from there; all else stays over the interval."""
+    install()
+    telemetry = Telemetry.open("cuda")
+    for at_s, mb, power_w in ((1.0, 9000.0, 90.0), (2.0, 2600.0, 100.0), (3.0, 931.0, 600.0), (4.0, 931.0, 700.0)):
+        telemetry.samples.append(Sample(at_s, power_w=power_w, processes={7: mb}))
+    for asked_s, memory_mb in ((1.5, 2600.0), (2.5, 931.0)):
+        found = telemetry.summary(2.9, 4.0, 7, None, asked_s=asked_s)
+        assert (found["gpu_process_memory_mb"], found["power_w"]) == (memory_mb, 650.0)
+    telemetry.stop()
 
 
 def test_the_driver_is_asked_again_only_for_what_a_summary_lacks(install):

@@ -119,6 +119,30 @@ def test_a_measured_job_leaves_its_line(weights_dir, worker_script, tmp_path, mo
         assert len(line["at_s"]) == len(line["sm_clock_mhz"])
 
 
+def test_a_row_s_memory_counts_from_where_its_series_begins(weights_dir, worker_script, tmp_path, monkeypatch):
+    """The sweep tells its telemetry when it asked for the job: after loading, before the warm-up."""
+    monkeypatch.setitem(BACKENDS, "faulty", None)
+    faulty.register()
+    config = BenchConfig(
+        backends=["faulty/slow"], batch_sizes=[1], min_seconds=0.1, max_seconds=0.2, warmup_window_ms=150,
+        self_check=False, environments={"faulty": str(worker_script)},
+    )  # fmt: skip
+    folder, models = RunFolder(tmp_path / "run"), find_models(weights_dir, [8])
+    folder.create({}, {})
+    telemetry = Telemetry(None)
+    told = {}
+
+    def summary(begin_s, end_s, worker_pid, images, waiting, *, asked_s):
+        told.update(begin_s=begin_s, asked_s=asked_s)
+        return {}
+
+    monkeypatch.setattr(telemetry, "summary", summary)
+    monkeypatch.setattr(telemetry, "series", lambda begin_s, end_s: told.update(series_s=begin_s) or {})
+    machine = {"device": "Fake GPU", "kind": "cpu"}
+    Sweep(config, folder, models, machine, 1, lambda row: None, telemetry).run(list(plan_groups(config, [8])))
+    assert told["asked_s"] == told["series_s"] < told["begin_s"] - 0.3  # two windows of warm-up at least
+
+
 def test_nothing_is_written_without_a_gpu(tmp_path):
     """No file on a CPU; a disk that is full is left to the row that follows."""
     folder = RunFolder(tmp_path / "run")
