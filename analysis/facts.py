@@ -62,7 +62,7 @@ def gather_facts(study: Study, figures: Sequence[str]) -> dict[str, Any]:
         ],
         "standings": findings.standings(study),
         "best": best,
-        "contest": findings.best_per_library(best, choice.image_size) if choice else [],
+        "contest": _contest(best, fastest),
         "sizes": sizes,
         "law": {"batch": batch, "lines": effects.size_scaling(study, batch) if batch else []},
         "saturation": [{**line, "label": label_of(line["contender"])} for line in findings.lines(study.saturation)],
@@ -74,6 +74,14 @@ def gather_facts(study: Study, figures: Sequence[str]) -> dict[str, Any]:
         "cells": findings.lines(study.table),
         **scaling_facts(study, choice.image_size if choice else None),
     }
+
+
+def _contest(best: list[findings.Line], fastest: findings.Winner | None) -> list[findings.Line]:
+    """What the answer's table shows: the best of each library, and whatever ties with the winner."""
+    if fastest is None:
+        return []
+    tied = {rival.line["contender"] for rival in fastest.ties}
+    return findings.best_per_library(best, fastest.cell["image_size"], tied)
 
 
 def _record(value: Any) -> dict[str, Any]:

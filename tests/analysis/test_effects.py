@@ -79,10 +79,12 @@ def test_winner_is_compared_with_the_best_of_another_library() -> None:
     winner = find_fastest(study_of(rows), 224)
     assert winner is not None
     assert winner.runner_up is not None
-    assert (winner.cell["backend"], winner.runner_up["variant"]) == ("onnx_runtime", "compile")
-    assert winner.margin == pytest.approx(2.0)
-    assert winner.verdict == "faster"
-    assert winner.low < 2.0 < winner.high
+    assert (winner.cell["backend"], winner.runner_up.line["variant"]) == ("onnx_runtime", "compile")
+    assert winner.runner_up.margin == pytest.approx(2.0)
+    assert winner.runner_up.verdict == "faster"
+    assert winner.runner_up.low < 2.0 < winner.runner_up.high
+    assert winner.closest == winner.runner_up
+    assert winner.ties == ()
 
 
 def test_latency_is_judged_at_the_smallest_batch_by_what_the_caller_waits() -> None:
@@ -90,7 +92,8 @@ def test_latency_is_judged_at_the_smallest_batch_by_what_the_caller_waits() -> N
     quickest = find_quickest(study_of(rows), 224)
     assert quickest is not None
     assert (quickest.cell["backend"], quickest.cell["batch_size"]) == ("onnx_runtime", 1)
-    assert quickest.margin == pytest.approx(11.0 / 5.0)
+    assert quickest.closest is not None
+    assert quickest.closest.margin == pytest.approx(11.0 / 5.0)
 
 
 def test_standings_count_and_average_geometrically() -> None:
