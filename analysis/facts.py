@@ -12,6 +12,7 @@ from analysis.load_facts import hardware_facts
 from analysis.names import backend_label, label_of, network_label
 from analysis.saturation import TOLERANCE
 from analysis.scaling_facts import scaling_facts
+from analysis.standings import find_doubtful_baselines, find_standings
 from analysis.study import Study
 from harness.schema import BASELINE
 
@@ -60,7 +61,8 @@ def gather_facts(study: Study, figures: Sequence[str]) -> dict[str, Any]:
             {"size": s, "fastest": findings.find_fastest(study, s), "fp32": findings.find_fastest(study, s, "fp32")}
             for s in sizes
         ],
-        "standings": findings.standings(study),
+        "standings": find_standings(study),
+        "doubtful": find_doubtful_baselines(study),
         "best": best,
         "contest": _contest(best, fastest),
         "sizes": sizes,

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis import stats
@@ -46,21 +45,6 @@ class Winner:
         """Those that the winner's own verdict, which is against the baseline at the same batch, does not tell."""
         told = self.cell["verdict"] == "tie"
         return [rival for rival in self.ties if not (told and rival.line["contender"] == "/".join(BASELINE))]
-
-
-@dataclass(frozen=True)
-class Standing:
-    """One contender against the baseline over all cells where both were measured."""
-
-    contender: str
-    label: str
-    cells: int
-    wins: int
-    ties: int
-    losses: int
-    geometric_mean: float
-    smallest: float
-    largest: float
 
 
 def key_of(line: Line) -> Key:
@@ -164,30 +148,6 @@ def _winner(
         runner_up=next((rival for rival in rivals if rival.line["backend"] != first["backend"]), None),
         ties=tuple(rival for rival in rivals if rival.verdict == "tie"),
     )
-
-
-def standings(study: Study) -> list[Standing]:
-    """Contenders by the geometric mean of their speedups, best first; the baseline itself is left out."""
-    table = study.ranked
-    table = table[table["verdict"].isin(["faster", "slower", "tie", "unknown"])]
-    found = []
-    for contender, part in table.groupby("contender", sort=True):
-        speedup = part["speedup"].to_numpy(float)
-        count = part["verdict"].value_counts()
-        found.append(
-            Standing(
-                contender=str(contender),
-                label=str(part["label"].iloc[0]),
-                cells=len(part),
-                wins=int(count.get("faster", 0)),
-                ties=int(count.get("tie", 0)),
-                losses=int(count.get("slower", 0)),
-                geometric_mean=float(np.exp(np.mean(np.log(speedup)))),
-                smallest=float(speedup.min()),
-                largest=float(speedup.max()),
-            )
-        )
-    return sorted(found, key=lambda standing: -standing.geometric_mean)
 
 
 def has_baseline(study: Study) -> bool:
