@@ -202,6 +202,18 @@ def test_a_run_of_several_devices_says_what_was_measured_on_one(
     assert "devices of one type" not in reports(DEGENERATE["one batch"])[0]
 
 
+def test_the_measuring_programs_share_of_a_core_is_told_per_device_and_in_all() -> None:
+    """135 s of CPU in 2,700 device-seconds of 4 devices: in 675 s of the host, 20% of a core."""
+    audit = {"time_sheet_s": {"wall": 2700.0, "parent_cpu": 135.0}, "parent_cpu_percent": 5.0}
+    several = [of_device(name, EAGER, size) for name, size in zip("abcd", (224, 256, 384, 512), strict=True)]
+    english, russian = (text.replace("\u00a0", " ") for text in reports(several, audit=audit))
+    assert "used 5.0% of one core per device, 20.0% for all 4 together." in english
+    assert "занимала 5,0 % одного ядра на устройство, всего — 20,0 % (устройств: 4)." in russian
+    english, russian = (text.replace("\u00a0", " ") for text in reports(several[:1], audit=audit))
+    assert "used 5.0% of one core." in english
+    assert "занимала 5,0 % одного ядра." in russian
+
+
 @pytest.mark.parametrize("names", [("vm-1a2b3c.0", "vm-1a2b3c.1"), ("host.1-1a2b3c.0", "host.1-1a2b3c.12")])
 def test_devices_that_share_a_host_are_said_to(names: tuple[str, str]) -> None:
     """Their names are its own and a number."""
