@@ -310,6 +310,31 @@ def test_a_study_on_a_gpu_answers_the_question_of_load(gpu_facts: dict, language
     assert [sentence for sentence in sentences if sentence not in text] == []
 
 
+@pytest.mark.parametrize(
+    ("roofline_percent", "english_words", "russian_words"),
+    [
+        (137.0, ": this measure cannot tell. Nothing goes beyond a true bound,", ": по этой мере сказать нельзя. Наст"),
+        (97.0, ": yes, by this measure.\n", ": по этой мере — да.\n"),
+        (60.0, ": no, by this measure, whatever NVML shows.\n", ": по этой мере — нет, что бы ни показывал NVML.\n"),
+    ],
+)
+@pytest.mark.parametrize("is_cpu", [False, True])
+def test_a_share_above_a_measured_ceiling_is_no_proof_of_load(
+    gpu_facts: dict, roofline_percent: float, english_words: str, russian_words: str, is_cpu: bool
+) -> None:
+    """Nor is a cause given that nothing shows: convolutions can be faster than the matrix product, too."""
+    most = {**gpu_facts["hardware"]["most_loaded"], "roofline_percent": roofline_percent}
+    facts = {**gpu_facts, "hardware": {**gpu_facts["hardware"], "most_loaded": most}}
+    facts["run"] = {**facts["run"], "is_cpu": is_cpu}
+    english, russian = (render(facts, language).replace("\u00a0", " ") for language in ("en", "ru"))
+    assert f"Is the {'processor' if is_cpu else 'card'} loaded to 95%?" in english
+    assert ("Загружен ли процессор на 95 %?" if is_cpu else "Загружена ли карта на 95 %?") in russian
+    assert english_words in english
+    assert russian_words in russian
+    assert ("may run faster than a plain matrix product" in english) is (roofline_percent > 100)
+    assert ("быстрее простого произведения матриц" in russian) is (roofline_percent > 100)
+
+
 @pytest.mark.parametrize("limit_w", [600.0, 900.0, None, "much"])
 def test_cells_over_the_power_limit_are_counted(tmp_path: Path, limit_w: object) -> None:
     """Such a card is about to slow down; a limit that is not known says nothing."""
