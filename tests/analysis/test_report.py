@@ -202,6 +202,15 @@ def test_a_run_of_several_devices_says_what_was_measured_on_one(
     assert "devices of one type" not in reports(DEGENERATE["one batch"])[0]
 
 
+def test_images_per_second_are_said_to_be_of_a_typical_inference() -> None:
+    english, russian = (text.replace("\u00a0", " ") for text in reports(DEGENERATE["one batch"]))
+    said = "the speed of a typical inference, as the fastest and the slowest 10% are left out. How much whole stretches"
+    assert said in english
+    assert "slow inferences included and the next batch always enqueued, is `throughput_fps`." in english
+    assert "скорость типичного вызова, так как 10 % самых быстрых и столько же самых медленных не учтены." in russian
+    assert "всегда готовым следующим батчем, показывает `throughput_fps`." in russian
+
+
 def test_the_measuring_programs_share_of_a_core_is_told_per_device_and_in_all() -> None:
     """135 s of CPU in 2,700 device-seconds of 4 devices: in 675 s of the host, 20% of a core."""
     audit = {"time_sheet_s": {"wall": 2700.0, "parent_cpu": 135.0}, "parent_cpu_percent": 5.0}
