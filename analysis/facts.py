@@ -14,7 +14,7 @@ from analysis.saturation import TOLERANCE
 from analysis.scaling_facts import scaling_facts
 from analysis.standings import find_doubtful_baselines, find_standings
 from analysis.study import Study
-from harness.schema import BASELINE
+from harness.schema import AGAIN, BASELINE
 
 CARD = re.compile(r"\.\d+$")  # of a device's name, where its machine has several
 NAMED_CLASSES = 10  # in the text of a report
@@ -209,10 +209,17 @@ def _audit(study: Study) -> dict[str, Any] | None:
         **{name: _finite(audit.get(name)) for name in AUDIT},
         **{f"self_{name}": _finite(ratio.get(name)) for name in ("ratio", "low", "high")},
         "self_cells": check.cells if check else None,
+        "twice": _find_twice(study),
         "busy": [_busy(process) for process in busy] if isinstance(busy, list) else [],
         "wall_s": wall,
         "measuring_share": measuring / wall if wall and measuring is not None else None,
     }
+
+
+def _find_twice(study: Study) -> str | None:
+    """What was measured a second time as a check; None where no row says."""
+    names = {row.job.contender.replace(AGAIN, "") for row in study.run.rows if row.job.variant.endswith(AGAIN)}
+    return ", ".join(label_of(name) for name in sorted(names)) or None
 
 
 def _is_shaky(study: Study, audit: dict[str, Any] | None) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from analysis.load import Run, load_run
 from analysis.markdown import TEMPLATES, environment
 from analysis.report import render, write_report
 from analysis.study import Study, judge
-from harness.schema import Row
+from harness.schema import AGAIN, Row
 from tests.analysis import synthetic
 
 EAGER, FAST = synthetic.CPU[0], synthetic.CPU[4]
@@ -200,6 +201,37 @@ def test_a_run_of_several_devices_says_what_was_measured_on_one(
     assert "Однотипных устройств: 2" in russian
     assert "share the processors" not in english
     assert "devices of one type" not in reports(DEGENERATE["one batch"])[0]
+
+
+def twice_rows(factor: float) -> list[Row]:
+    """The baseline and its second measurement, `factor` as long; two samples in turn, so that noise adds nothing."""
+    again = replace(EAGER, variant=f"{EAGER.variant}{AGAIN}")
+    rows = [(EAGER, 1.0), (again, factor), (FAST, 0.5)]
+    return [
+        synthetic.make_row(model, 224, 1, samples={"device_ms": [20.0 * each, 20.2 * each] * 20}, same_as={})
+        for model, each in rows
+    ]
+
+
+def test_the_noise_floor_names_the_one_approach_it_is_of() -> None:
+    """It says nothing of the others, and no verdict rests on it."""
+    english, russian = (text.replace("\u00a0", " ") for text in reports(twice_rows(1.08)))
+    assert "unstable; PyTorch eager fp32, timed twice, differed by up to 8.00%. Measure again" in english
+    assert "PyTorch eager fp32, timed twice, differed by up to 8.00%; other approaches may differ by more." in english
+    assert "- Noise floor: 8.00%: PyTorch eager fp32, timed twice, differed by up to this much. That" in english
+    assert "read smaller differences as ties" not in english
+    assert "No verdict takes it as a threshold: the intervals of ratios allow for how far processes differ" in english
+    assert "Порогом для выводов это число не служит: расхождение процессов учтено" in russian
+    assert "два замера PyTorch eager fp32 разошлись на величину до 8,0 %. Прежде чем" in russian
+    assert "Два замера PyTorch eager fp32 разошлись не более чем на 8,0 %; другие подходы могут" in russian
+    assert "не более чем настолько разошлись два замера PyTorch eager fp32. Это сказано только об этом" in russian
+
+
+def test_a_noise_floor_without_rows_is_of_one_approach_all_the_same() -> None:
+    audit = {"noise_floor_percent": 0.8}
+    english, russian = (text.replace("\u00a0", " ") for text in reports(DEGENERATE["one batch"], audit=audit))
+    assert "One approach, timed twice, differed by up to 0.800%; other approaches may differ by more." in english
+    assert "Два замера одного подхода разошлись не более чем на 0,8 %;" in russian
 
 
 def test_images_per_second_are_said_to_be_of_a_typical_inference() -> None:
