@@ -12,8 +12,9 @@ from analysis.load_facts import hardware_facts
 from analysis.names import backend_label, label_of, network_label
 from analysis.saturation import TOLERANCE
 from analysis.scaling_facts import scaling_facts
+from analysis.standings import find_doubtful_baselines, find_standings
 from analysis.study import Study
-from harness.schema import BASELINE
+from harness.schema import AGAIN, BASELINE
 
 CARD = re.compile(r"\.\d+$")  # of a device's name, where its machine has several
 NAMED_CLASSES = 10  # in the text of a report
@@ -60,9 +61,10 @@ def gather_facts(study: Study, figures: Sequence[str]) -> dict[str, Any]:
             {"size": s, "fastest": findings.find_fastest(study, s), "fp32": findings.find_fastest(study, s, "fp32")}
             for s in sizes
         ],
-        "standings": findings.standings(study),
+        "standings": find_standings(study),
+        "doubtful": find_doubtful_baselines(study),
         "best": best,
-        "contest": findings.best_per_library(best, choice.image_size) if choice else [],
+        "contest": _contest(best, fastest),
         "sizes": sizes,
         "law": {"batch": batch, "lines": effects.size_scaling(study, batch) if batch else []},
         "saturation": [{**line, "label": label_of(line["contender"])} for line in findings.lines(study.saturation)],
@@ -74,6 +76,14 @@ def gather_facts(study: Study, figures: Sequence[str]) -> dict[str, Any]:
         "cells": findings.lines(study.table),
         **scaling_facts(study, choice.image_size if choice else None),
     }
+
+
+def _contest(best: list[findings.Line], fastest: findings.Winner | None) -> list[findings.Line]:
+    """What the answer's table shows: the best of each library, and whatever ties with the winner."""
+    if fastest is None:
+        return []
+    tied = {rival.line["contender"] for rival in fastest.ties}
+    return findings.best_per_library(best, fastest.cell["image_size"], tied)
 
 
 def _record(value: Any) -> dict[str, Any]:
@@ -202,10 +212,17 @@ def _audit(study: Study) -> dict[str, Any] | None:
         **{name: _finite(audit.get(name)) for name in AUDIT},
         **{f"self_{name}": _finite(ratio.get(name)) for name in ("ratio", "low", "high")},
         "self_cells": check.cells if check else None,
+        "twice": _find_twice(study),
         "busy": [_busy(process) for process in busy] if isinstance(busy, list) else [],
         "wall_s": wall,
         "measuring_share": measuring / wall if wall and measuring is not None else None,
     }
+
+
+def _find_twice(study: Study) -> str | None:
+    """What was measured a second time as a check; None where no row says."""
+    names = {row.job.contender.replace(AGAIN, "") for row in study.run.rows if row.job.variant.endswith(AGAIN)}
+    return ", ".join(label_of(name) for name in sorted(names)) or None
 
 
 def _is_shaky(study: Study, audit: dict[str, Any] | None) -> bool:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis import stats
-from analysis.cells import Cell, Key
+from analysis.cells import Cell, Key, ratio_interval
 from analysis.study import Study
 from harness.schema import BASELINE
 
@@ -18,33 +17,34 @@ Line = dict[str, Any]  # one line of the summary table, by column
 
 
 @dataclass(frozen=True)
-class Winner:
-    """The best cell of a group, and the best cell of another library in the same group.
+class Rival:
+    """The best cell of a contender that did not win. `margin`: its time over the winner's, with 99% interval."""
 
-    `margin` is how many times the runner-up's value the winner's is better, with its interval and verdict.
-    """
-
-    cell: Line
-    runner_up: Line | None = None
-    margin: float = float("nan")
-    low: float = float("nan")
-    high: float = float("nan")
-    verdict: str = "unknown"
+    line: Line
+    margin: float
+    low: float
+    high: float
+    verdict: str
 
 
 @dataclass(frozen=True)
-class Standing:
-    """One contender against the baseline over all cells where both were measured."""
+class Winner:
+    """The best cell of a group, and what comes next: `closest` of all others, `runner_up` of another library.
 
-    contender: str
-    label: str
-    cells: int
-    wins: int
-    ties: int
-    losses: int
-    geometric_mean: float
-    smallest: float
-    largest: float
+    `ties`: everyone whom the run cannot tell from the winner, best first; not only the closest may be among them, as
+    the time of another may be known less well.
+    """
+
+    cell: Line
+    closest: Rival | None = None
+    runner_up: Rival | None = None
+    ties: tuple[Rival, ...] = ()
+
+    @property
+    def further_ties(self) -> list[Rival]:
+        """Those that the winner's own verdict, which is against the baseline at the same batch, does not tell."""
+        told = self.cell["verdict"] == "tie"
+        return [rival for rival in self.ties if not (told and rival.line["contender"] == "/".join(BASELINE))]
 
 
 def key_of(line: Line) -> Key:
@@ -66,11 +66,12 @@ def best_per_contender(study: Study) -> list[Line]:
     return lines(best.sort_values(["image_size", "fps"], ascending=[True, False], kind="stable"))
 
 
-def best_per_library(best: Sequence[Line], image_size: int) -> list[Line]:
-    """Of `best` (fastest first), each library's first line at `image_size`, and the baseline's."""
+def best_per_library(best: Sequence[Line], image_size: int, others: Collection[str] = ()) -> list[Line]:
+    """Of `best` (fastest first), each library's first line at `image_size`, the baseline's and those of `others`."""
     chosen: list[Line] = []
+    wanted = {"/".join(BASELINE), *others}
     for line in (line for line in best if line["image_size"] == image_size):
-        if line["backend"] not in {found["backend"] for found in chosen} or line["contender"] == "/".join(BASELINE):
+        if line["backend"] not in {found["backend"] for found in chosen} or line["contender"] in wanted:
             chosen.append(line)
     return chosen
 
@@ -81,7 +82,7 @@ def find_fastest(study: Study, image_size: int, precision: str | None = None) ->
     table = table[table["image_size"] == image_size]
     if precision is not None:
         table = table[table["precision"] == precision]
-    return _winner(study, table, "ms_per_image", lambda cell: 1 / cell.fps_draws())
+    return _winner(study, table, "ms_per_image", _image_interval)
 
 
 def find_quickest(study: Study, image_size: int) -> Winner | None:
@@ -92,8 +93,8 @@ def find_quickest(study: Study, image_size: int) -> Winner | None:
     if table.empty:
         return None
     if pd.to_numeric(table["host_ms"]).notna().all():
-        return _winner(study, table, "host_ms", Cell.host_draws)
-    return _winner(study, table, "mean_ms", lambda cell: cell.draws)
+        return _winner(study, table, "host_ms", _host_interval)
+    return _winner(study, table, "mean_ms", ratio_interval)
 
 
 def accuracy_loss(study: Study, line: Line) -> tuple[float, Line] | None:
@@ -114,42 +115,39 @@ def accuracy_loss(study: Study, line: Line) -> tuple[float, Line] | None:
     return loss, lines(kept.sort_values("ms_per_image", kind="stable"))[0]
 
 
-def _winner(study: Study, table: pd.DataFrame, time: str, time_draws: Callable[[Cell], stats.Array]) -> Winner | None:
-    """The line with the least of column `time`, against the best line of another library."""
-    ordered = lines(table.sort_values(time, kind="stable"))
-    if not ordered:
+def _image_interval(numerator: Cell, denominator: Cell) -> stats.Interval:
+    """Of the ratio of two cells' times per image."""
+    scale = denominator.key.batch_size / numerator.key.batch_size
+    low, high = ratio_interval(numerator, denominator)
+    return scale * low, scale * high
+
+
+def _host_interval(numerator: Cell, denominator: Cell) -> stats.Interval:
+    return stats.ratio_interval(numerator.host_draws(), denominator.host_draws())
+
+
+def _winner(
+    study: Study, table: pd.DataFrame, time: str, find_interval: Callable[[Cell, Cell], stats.Interval]
+) -> Winner | None:
+    """The line with the least of column `time`, against the best line of every other contender."""
+    best: dict[str, Line] = {}
+    for line in lines(table.sort_values(time, kind="stable")):
+        best.setdefault(line["contender"], line)
+    if not best:
         return None
-    first = ordered[0]
-    other = next((line for line in ordered if line["backend"] != first["backend"]), None)
-    if other is None:
-        return Winner(first)
-    mine, theirs = (time_draws(study.cells[key_of(line)]) for line in (first, other))
-    interval = stats.ratio_interval(theirs, mine)
-    return Winner(first, other, other[time] / first[time], *interval, verdict=stats.verdict(interval))
+    first, *others = best.values()
 
+    def judge(line: Line) -> Rival:
+        low, high = find_interval(study.cells[key_of(line)], study.cells[key_of(first)])
+        return Rival(line, line[time] / first[time], low, high, stats.verdict((low, high)))
 
-def standings(study: Study) -> list[Standing]:
-    """Contenders by the geometric mean of their speedups, best first; the baseline itself is left out."""
-    table = study.ranked
-    table = table[table["verdict"].isin(["faster", "slower", "tie", "unknown"])]
-    found = []
-    for contender, part in table.groupby("contender", sort=True):
-        speedup = part["speedup"].to_numpy(float)
-        count = part["verdict"].value_counts()
-        found.append(
-            Standing(
-                contender=str(contender),
-                label=str(part["label"].iloc[0]),
-                cells=len(part),
-                wins=int(count.get("faster", 0)),
-                ties=int(count.get("tie", 0)),
-                losses=int(count.get("slower", 0)),
-                geometric_mean=float(np.exp(np.mean(np.log(speedup)))),
-                smallest=float(speedup.min()),
-                largest=float(speedup.max()),
-            )
-        )
-    return sorted(found, key=lambda standing: -standing.geometric_mean)
+    rivals = [judge(line) for line in others]
+    return Winner(
+        first,
+        closest=rivals[0] if rivals else None,
+        runner_up=next((rival for rival in rivals if rival.line["backend"] != first["backend"]), None),
+        ties=tuple(rival for rival in rivals if rival.verdict == "tie"),
+    )
 
 
 def has_baseline(study: Study) -> bool:

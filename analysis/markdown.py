@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def environment(language: Language) -> jinja2.Environment:
         "percent": language.percent,
         "plural": language.plural,
         "form": language.plural_form,
+        "named": lambda line: _name(line, language),
         "status": lambda status: STATUS_WORDS[language.code][status],
         "verdict": lambda verdict: VERDICT_WORDS[language.code][verdict],
         "limiter": lambda name: HARDWARE_WORDS[language.code][name or "unknown"],
@@ -66,6 +68,16 @@ def environment(language: Language) -> jinja2.Environment:
         made.filters[name] = _safe(function)
     made.filters["code"] = code
     return made
+
+
+def _name(line: Mapping[str, Any], language: Language) -> str:
+    """What a line of the summary is called, with a caveat where its time is not known well: `(unstable, ±4.6%)`."""
+    name = escape(line["label"])
+    if line["status"] != "unstable":
+        return name
+    half = line["half_width_percent"] / 100
+    width = f", ±{language.percent(half)}" if math.isfinite(half) else ""
+    return f"{name} ({STATUS_WORDS[language.code]['unstable']}{width})"
 
 
 def _safe(function: Callable[..., str]) -> Callable[..., Safe]:

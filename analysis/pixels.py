@@ -43,6 +43,7 @@ class Departure:
     `share` is its rate over the best one, with its 99% interval. `cause`, from what the rows hold of the cell `line`:
     `launch` (the host takes `enqueue_ms` of `line.mean_ms`), `growing` (FPS still grew at the largest batch measured),
     `fixed` (the fitted curve has `fixed_ms` that no image pays for), `bandwidth`, `compute`, or `unknown`.
+    `ended_batch`: the largest measured where the harness skipped the rest (saturation.find_saturation), else None.
     """
 
     label: str
@@ -55,6 +56,7 @@ class Departure:
     line: dict[str, Any]
     enqueue_ms: float | None
     fixed_ms: float | None
+    ended_batch: int | None
 
 
 def pixel_rates(study: Study, sizes: Sequence[int]) -> list[PixelRates]:
@@ -102,7 +104,12 @@ def departures(study: Study) -> list[Departure]:
             curve = fixed.loc[(contender, size)]
             cause, enqueue_ms = _cause(line, curve)
             fixed_ms = float(curve["fixed_ms"]) if cause == "fixed" else None
-            found.append(Departure(label_of(contender), size, top, share, low, high, cause, line, enqueue_ms, fixed_ms))
+            ended_batch = int(curve["largest_batch"]) if curve["ended_early"] else None
+            found.append(
+                Departure(
+                    label_of(contender), size, top, share, low, high, cause, line, enqueue_ms, fixed_ms, ended_batch
+                )
+            )
     return sorted(found, key=lambda each: each.share)
 
 

@@ -15,14 +15,15 @@ from analysis.fit import Fit, fit_batches
 from analysis.stats import Array
 
 TOLERANCE = 0.05  # within 5% of the best images per second
+ENDED = "`saturation_percent`"  # in the reason of rows that the harness skipped, as batches no longer raised FPS
 
 FITTED = ("peak_fps", "knee_batch", "plateau_batch", "overlap", "fixed_ms")
 INTERVALS = ("peak", "knee", "plateau")
 COLUMNS = [
-    "contender", "image_size", "batches", "saturation_batch", "low", "high", "reached", "best_batch", "best_fps",
-    "saturation_fps", "smallest_batch", "largest_batch", "underfed_ratio", "underfed_low", "underfed_high",
-    "saturation_p99_ms", "best_p99_ms", "p99_ratio", *FITTED, *(f"{name}_{end}" for name in INTERVALS for end in
-    ("low", "high")), "fit_error", "no_fit",
+    "contender", "image_size", "batches", "saturation_batch", "low", "high", "reached", "ended_early",
+    "best_batch", "best_fps", "saturation_fps", "smallest_batch", "largest_batch", "underfed_ratio", "underfed_low",
+    "underfed_high", "saturation_p99_ms", "best_p99_ms", "p99_ratio", *FITTED, *(f"{name}_{end}" for name in INTERVALS
+    for end in ("low", "high")), "fit_error", "no_fit",
 ]  # fmt: skip
 
 
@@ -37,6 +38,8 @@ def find_saturation(cells: Mapping[Key, Cell]) -> pd.DataFrame:
 
     `low` and `high` are the 95% interval of the saturation batch over bootstrap draws. `reached` is False when the
     largest batch measured is the saturation batch itself: FPS was still growing, or one batch only was measured.
+    `ended_early`: the harness skipped what comes after the largest batch, as two in a row had hardly raised FPS; the
+    best batch may be among those.
     `underfed_ratio` is ms per image at the smallest batch over ms per image at the saturation batch, with its 99%
     interval; `p99_ratio` the 99th percentile of device_ms at the best batch over that at the saturation batch.
     `no_fit` says why there is no curve (analysis.fit.NoFit); it is empty where there is one, and `fit_error` is the
@@ -46,8 +49,13 @@ def find_saturation(cells: Mapping[Key, Cell]) -> pd.DataFrame:
     for key in sorted(cells):
         if cells[key].ranked:
             groups.setdefault((key.contender, key.image_size), []).append(cells[key])
-    rows = [_point(contender, size, group) for (contender, size), group in groups.items()]
+    ended = {(key.contender, key.image_size) for key, cell in cells.items() if _was_ended(cell)}
+    rows = [{**_point(*name, group), "ended_early": name in ended} for name, group in groups.items()]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _was_ended(cell: Cell) -> bool:
+    return cell.status == "skipped" and ENDED in cell.reason
 
 
 def _point(contender: str, size: int, group: list[Cell]) -> dict[str, Any]:

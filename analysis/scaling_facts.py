@@ -22,7 +22,8 @@ MOST_DEPARTURES = 5
 def scaling_facts(study: Study, image_size: int | None) -> dict[str, Any]:
     """`batching` and `sizing` for the partial templates; `image_size` is the one the report recommends."""
     points = [{**point, "label": label_of(point["contender"])} for point in lines(study.saturation)]
-    return {"batching": _batching(study, points, image_size), "sizing": _sizing(study)}
+    ended = [point for point in points if point["ended_early"]]
+    return {"batching": _batching(study, points, image_size), "sizing": {**_sizing(study), "ended": ended}}
 
 
 def _batching(study: Study, points: list[Line], image_size: int | None) -> dict[str, Any]:

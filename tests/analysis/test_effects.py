@@ -7,7 +7,7 @@ import pytest
 
 from analysis.effects import choose_size, law_batch, size_scaling
 from analysis.facts import gather_facts
-from analysis.findings import accuracy_loss, find_fastest, find_quickest, standings
+from analysis.findings import accuracy_loss, find_fastest, find_quickest
 from analysis.load import Run
 from analysis.study import Study, judge
 from harness.schema import AGAIN, Parity, Row
@@ -80,10 +80,12 @@ def test_winner_is_compared_with_the_best_of_another_library() -> None:
     winner = find_fastest(study_of(rows), 224)
     assert winner is not None
     assert winner.runner_up is not None
-    assert (winner.cell["backend"], winner.runner_up["variant"]) == ("onnx_runtime", "compile")
-    assert winner.margin == pytest.approx(2.0)
-    assert winner.verdict == "faster"
-    assert winner.low < 2.0 < winner.high
+    assert (winner.cell["backend"], winner.runner_up.line["variant"]) == ("onnx_runtime", "compile")
+    assert winner.runner_up.margin == pytest.approx(2.0)
+    assert winner.runner_up.verdict == "faster"
+    assert winner.runner_up.low < 2.0 < winner.runner_up.high
+    assert winner.closest == winner.runner_up
+    assert winner.ties == ()
 
 
 def test_latency_is_judged_at_the_smallest_batch_by_what_the_caller_waits() -> None:
@@ -91,16 +93,8 @@ def test_latency_is_judged_at_the_smallest_batch_by_what_the_caller_waits() -> N
     quickest = find_quickest(study_of(rows), 224)
     assert quickest is not None
     assert (quickest.cell["backend"], quickest.cell["batch_size"]) == ("onnx_runtime", 1)
-    assert quickest.margin == pytest.approx(11.0 / 5.0)
-
-
-def test_standings_count_and_average_geometrically() -> None:
-    rows = [at(EAGER, 224, b, 8.0) for b in (1, 2, 4)] + [
-        at(FAST, 224, b, t) for b, t in ((1, 2.0), (2, 8.0), (4, 16.0))
-    ]
-    (standing,) = standings(study_of(rows))
-    assert (standing.wins, standing.ties, standing.losses) == (1, 1, 1)
-    assert standing.geometric_mean == pytest.approx((4.0 * 1.0 * 0.5) ** (1 / 3))
+    assert quickest.closest is not None
+    assert quickest.closest.margin == pytest.approx(11.0 / 5.0)
 
 
 def test_accuracy_lost_by_a_lower_precision_is_told_with_the_fastest_that_loses_none() -> None:

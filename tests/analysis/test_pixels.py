@@ -10,6 +10,7 @@ import pytest
 from analysis.facts import gather_facts
 from analysis.load import Run
 from analysis.pixels import Departure, departures, pixel_rates, small_batch
+from analysis.report import render
 from analysis.study import Study, judge
 from harness.schema import Row
 from tests.analysis import synthetic
@@ -90,6 +91,39 @@ def test_the_recorded_limiter_is_the_cause_where_nothing_else_is() -> None:
     study = study_of(rows_of(2.4))
     bound = replace(study, table=study.table.assign(limiter="bandwidth-bound"))
     assert only(bound, 512).cause == "bandwidth"
+
+
+SKIPPED = "two batch sizes in a row did not raise FPS by 3% (`saturation_percent`)"
+
+
+def ended_rows(reason: str = SKIPPED) -> list[Row]:
+    """At 512 px batch 4 and 8 are slower than batch 1, and 64 was not tried."""
+    rows = [synthetic.make_row(MODEL, size, batch, count=30) for size in (224, 384) for batch in (1, 4, 8, 64)]
+    slow = {1: 2.0, 4: 5.0, 8: 4.0}
+    rows += [synthetic.make_row(MODEL, 512, batch, count=30, factor=factor) for batch, factor in slow.items()]
+    return [*rows, synthetic.failed_row(MODEL, 512, 64, "skipped", reason)]
+
+
+def test_batches_that_were_skipped_are_no_proof_of_poor_kernels() -> None:
+    study = study_of(ended_rows())
+    compute = replace(study, table=study.table.assign(limiter="compute-bound"))
+    found = only(compute, 512)
+    assert (found.cause, found.line["batch_size"], found.ended_batch) == ("compute", 1, 8)
+    facts = gather_facts(compute, [])
+    english, russian = (render(facts, language).replace("\u00a0", " ") for language in ("en", "ru"))
+    assert "kernels for this size and batch 1 are less efficient.\n  Batches above 8 were skipped" in english
+    assert "): PyTorch eager fp16 at 512 px (measured to batch 8). Their best batch may be among" in english
+    assert "| 1 (ended at 8) | 1–1 |" in english
+    assert "ядра для этого размера и батча 1 менее эффективны.\n  Батчи больше 8 пропущены" in russian
+    assert "PyTorch eager fp16 при 512 пикс. (измерено до батча 8). Лучший для них батч может быть среди" in russian
+    assert "| 1 (прекращено на 8) | 1–1 |" in russian
+
+
+def test_batches_that_found_no_memory_are_not_called_skipped_for_saturation() -> None:
+    study = study_of(ended_rows("batch 32 of this group ran out of memory"))
+    assert only(study, 512).ended_batch is None
+    assert not study.saturation["ended_early"].any()
+    assert "larger ones were skipped" not in render(gather_facts(study, []), "en")
 
 
 def test_missing_cells_leave_gaps_and_the_rest_stands() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from analysis.load import Run, load_run
 from analysis.markdown import TEMPLATES, environment
 from analysis.report import render, write_report
 from analysis.study import Study, judge
-from harness.schema import Row
+from harness.schema import AGAIN, Row
 from tests.analysis import synthetic
 
 EAGER, FAST = synthetic.CPU[0], synthetic.CPU[4]
@@ -202,6 +203,58 @@ def test_a_run_of_several_devices_says_what_was_measured_on_one(
     assert "devices of one type" not in reports(DEGENERATE["one batch"])[0]
 
 
+def twice_rows(factor: float) -> list[Row]:
+    """The baseline and its second measurement, `factor` as long; two samples in turn, so that noise adds nothing."""
+    again = replace(EAGER, variant=f"{EAGER.variant}{AGAIN}")
+    rows = [(EAGER, 1.0), (again, factor), (FAST, 0.5)]
+    return [
+        synthetic.make_row(model, 224, 1, samples={"device_ms": [20.0 * each, 20.2 * each] * 20}, same_as={})
+        for model, each in rows
+    ]
+
+
+def test_the_noise_floor_names_the_one_approach_it_is_of() -> None:
+    """It says nothing of the others, and no verdict rests on it."""
+    english, russian = (text.replace("\u00a0", " ") for text in reports(twice_rows(1.08)))
+    assert "unstable; PyTorch eager fp32, timed twice, differed by up to 8.00%. Measure again" in english
+    assert "PyTorch eager fp32, timed twice, differed by up to 8.00%; other approaches may differ by more." in english
+    assert "- Noise floor: 8.00%: PyTorch eager fp32, timed twice, differed by up to this much. That" in english
+    assert "read smaller differences as ties" not in english
+    assert "No verdict takes it as a threshold: the intervals of ratios allow for how far processes differ" in english
+    assert "Порогом для выводов это число не служит: расхождение процессов учтено" in russian
+    assert "два замера PyTorch eager fp32 разошлись на величину до 8,0 %. Прежде чем" in russian
+    assert "Два замера PyTorch eager fp32 разошлись не более чем на 8,0 %; другие подходы могут" in russian
+    assert "не более чем настолько разошлись два замера PyTorch eager fp32. Это сказано только об этом" in russian
+
+
+def test_a_noise_floor_without_rows_is_of_one_approach_all_the_same() -> None:
+    audit = {"noise_floor_percent": 0.8}
+    english, russian = (text.replace("\u00a0", " ") for text in reports(DEGENERATE["one batch"], audit=audit))
+    assert "One approach, timed twice, differed by up to 0.800%; other approaches may differ by more." in english
+    assert "Два замера одного подхода разошлись не более чем на 0,8 %;" in russian
+
+
+def test_images_per_second_are_said_to_be_of_a_typical_inference() -> None:
+    english, russian = (text.replace("\u00a0", " ") for text in reports(DEGENERATE["one batch"]))
+    said = "the speed of a typical inference, as the fastest and the slowest 10% are left out. How much whole stretches"
+    assert said in english
+    assert "slow inferences included and the next batch always enqueued, is `throughput_fps`." in english
+    assert "скорость типичного вызова, так как 10 % самых быстрых и столько же самых медленных не учтены." in russian
+    assert "всегда готовым следующим батчем, показывает `throughput_fps`." in russian
+
+
+def test_the_measuring_programs_share_of_a_core_is_told_per_device_and_in_all() -> None:
+    """135 s of CPU in 2,700 device-seconds of 4 devices: in 675 s of the host, 20% of a core."""
+    audit = {"time_sheet_s": {"wall": 2700.0, "parent_cpu": 135.0}, "parent_cpu_percent": 5.0}
+    several = [of_device(name, EAGER, size) for name, size in zip("abcd", (224, 256, 384, 512), strict=True)]
+    english, russian = (text.replace("\u00a0", " ") for text in reports(several, audit=audit))
+    assert "used 5.0% of one core per device, 20.0% for all 4 together." in english
+    assert "занимала 5,0 % одного ядра на устройство, всего — 20,0 % (устройств: 4)." in russian
+    english, russian = (text.replace("\u00a0", " ") for text in reports(several[:1], audit=audit))
+    assert "used 5.0% of one core." in english
+    assert "занимала 5,0 % одного ядра." in russian
+
+
 @pytest.mark.parametrize("names", [("vm-1a2b3c.0", "vm-1a2b3c.1"), ("host.1-1a2b3c.0", "host.1-1a2b3c.12")])
 def test_devices_that_share_a_host_are_said_to(names: tuple[str, str]) -> None:
     """Their names are its own and a number."""
@@ -296,6 +349,31 @@ def gpu_facts(tmp_path_factory: pytest.TempPathFactory) -> dict:
 def test_a_study_on_a_gpu_answers_the_question_of_load(gpu_facts: dict, language: str, sentences: list[str]) -> None:
     text = render(gpu_facts, language)
     assert [sentence for sentence in sentences if sentence not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("roofline_percent", "english_words", "russian_words"),
+    [
+        (137.0, ": this measure cannot tell. Nothing goes beyond a true bound,", ": по этой мере сказать нельзя. Наст"),
+        (97.0, ": yes, by this measure.\n", ": по этой мере — да.\n"),
+        (60.0, ": no, by this measure, whatever NVML shows.\n", ": по этой мере — нет, что бы ни показывал NVML.\n"),
+    ],
+)
+@pytest.mark.parametrize("is_cpu", [False, True])
+def test_a_share_above_a_measured_ceiling_is_no_proof_of_load(
+    gpu_facts: dict, roofline_percent: float, english_words: str, russian_words: str, is_cpu: bool
+) -> None:
+    """Nor is a cause given that nothing shows: convolutions can be faster than the matrix product, too."""
+    most = {**gpu_facts["hardware"]["most_loaded"], "roofline_percent": roofline_percent}
+    facts = {**gpu_facts, "hardware": {**gpu_facts["hardware"], "most_loaded": most}}
+    facts["run"] = {**facts["run"], "is_cpu": is_cpu}
+    english, russian = (render(facts, language).replace("\u00a0", " ") for language in ("en", "ru"))
+    assert f"Is the {'processor' if is_cpu else 'card'} loaded to 95%?" in english
+    assert ("Загружен ли процессор на 95 %?" if is_cpu else "Загружена ли карта на 95 %?") in russian
+    assert english_words in english
+    assert russian_words in russian
+    assert ("may run faster than a plain matrix product" in english) is (roofline_percent > 100)
+    assert ("быстрее простого произведения матриц" in russian) is (roofline_percent > 100)
 
 
 @pytest.mark.parametrize("limit_w", [600.0, 900.0, None, "much"])

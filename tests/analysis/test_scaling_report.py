@@ -80,6 +80,41 @@ def test_noise_that_hides_saturation_is_admitted() -> None:
     assert "шум этого прогона скрывает батч насыщения" in russian
 
 
+def growing(noise: float) -> list[Row]:
+    """Images per second by batch: 100, 200, 400 and 430, the last 7.5% above the one before it."""
+    times = {1: 10.0, 2: 10.0, 4: 10.0, 8: 18.6}
+    return [
+        synthetic.make_row(
+            FAST, 224, batch, samples={"device_ms": [ms * (1 - noise), ms * (1 + noise)] * 20}, same_as={}
+        )
+        for batch, ms in times.items()
+    ]
+
+
+def test_a_gain_at_the_largest_batch_is_sure_where_its_interval_holds_no_smaller_batch() -> None:
+    english, russian = (text.replace("\u00a0", " ") for text in reports(growing(noise=0.002)))
+    assert "was still gaining at batch 8, the largest measured: saturation was not reached." in english
+    assert "so saturation was not reached." in english.split("### The evidence")[0]
+    assert "прибавляет и при батче 8, наибольшем из измеренных, — насыщение не достигнуто." in russian
+
+
+def test_a_gain_at_the_largest_batch_that_noise_may_have_made_is_told_with_its_interval() -> None:
+    english, russian = (text.replace("\u00a0", " ") for text in reports(growing(noise=0.15)))
+    assert "still gaining" not in english
+    assert "saturation was not reached" not in english
+    assert "gained up to batch 8, the largest measured; but the 95% interval of the saturation batch, 4–8," in english
+    assert (
+        "(95% interval 4–8); it is also the largest measured, so saturation may not have been reached."
+        in english.split("### The evidence")[0]
+    )
+    assert "насыщение не достигнуто" not in russian
+    assert "но интервал 95 % батча насыщения, 4–8, содержит и меньшие" in russian
+    assert (
+        "(интервал 95 %: 4–8); он же и наибольший из измеренных, то есть насыщение могло быть и не достигнуто."
+        in russian.split("### Чем")[0]
+    )
+
+
 @pytest.fixture(scope="module")
 def card(tmp_path_factory: pytest.TempPathFactory) -> dict:
     """A card with three contenders, all batches, and trained weights."""
