@@ -98,7 +98,7 @@ def find_folder(request: Request) -> tuple[RunFolder, BenchConfig]:
     folder = RunFolder(request.results_dir / check_run_id(run_id))
     if not request.resume:
         return folder, request.config
-    if not folder.path.is_dir():
+    if not folder.begun:
         known = ", ".join(sorted(path.parent.name for path in request.results_dir.glob("*/rows.jsonl"))) or "none"
         raise StoreError(f"--resume {run_id}: no such run in {request.results_dir} (there are: {known})")
     return folder, BenchConfig(**folder.read_config())
@@ -108,7 +108,7 @@ def open_folder(
     folder: RunFolder, config: BenchConfig, machine: dict[str, Any], models: dict[int, Model], request: Request
 ) -> None:
     """Create the run's folder, or accept the one that is there. Raises StoreError when it may not be continued."""
-    if folder.path.exists() and (request.resume or request.continue_or_replace):
+    if folder.begun and (request.resume or request.continue_or_replace):
         before = BenchConfig(**folder.read_config())
         may_go_on = replace(before, rounds=max(before.rounds, config.rounds)) == config  # more rounds do no harm
         fault = find_difference(folder, machine, models) if may_go_on else "its config differs"
@@ -155,6 +155,7 @@ def measure(
     print(f"Run {folder.run_id} on {machine['device']}, {threads} threads: {left} jobs to measure, {len(done)} done.")
     sys.stdout.flush()
     folder.write_json("models.json", describe_models(models))
+    folder.make_folder("logs")
     interrupt, sheet = Interrupt(), TimeSheet()
     interrupt.install()
     wanted = config.calibrate and left > 0 and not (folder.path / "ceilings.json").exists()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 from dataclasses import asdict
 from datetime import datetime, timezone
+from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,23 +39,26 @@ class ResultsLock:
     """Held while a harness measures into `results_dir`; freed by the system when the process ends, however it ends."""
 
     def __init__(self, results_dir: Path) -> None:
+        """Raises StoreError: another harness holds it, or nothing can be written there."""
         try:
             results_dir.mkdir(parents=True, exist_ok=True)
-            self.file = (results_dir / ".lock").open("a+")
+            self.file = (results_dir / ".lock").open("a+b", buffering=0)
+            self._take(results_dir)
         except OSError as error:
             raise StoreError(f"--results_dir {results_dir}: cannot write there ({error.strerror})") from None
+
+    def _take(self, results_dir: Path) -> None:
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self.file.seek(0)
-            owner = self.file.read().strip() or "unknown"
+            owner = self.file.read().decode().strip() or "unknown"
             self.file.close()
             raise StoreError(
                 f"--results_dir {results_dir}: another harness (process {owner}) is measuring there; wait for it to end"
             ) from None
         self.file.truncate(0)
-        self.file.write(str(os.getpid()))
-        self.file.flush()
+        self.file.write(str(os.getpid()).encode())
 
     def release(self) -> None:
         """Give the folder free."""
@@ -72,26 +77,39 @@ class RunFolder:
         """The folder's name."""
         return self.path.name
 
+    @property
+    def begun(self) -> bool:
+        """Whether it holds a run: a start that was killed, or met a full disk, leaves neither a config nor a row."""
+        rows = self.rows_path.stat().st_size if self.rows_path.exists() else 0
+        return rows > 0 or (self.path / "config.yaml").exists()
+
     def create(self, config: dict[str, Any], machine: dict[str, Any]) -> None:
-        """Make the folder with its config and machine. Raises StoreError when that cannot be written."""
+        """Make the folder with its config and machine. Raises StoreError: it is a run, or cannot be written."""
+        exists = StoreError(f"{self.path} exists: continue it with --resume {self.run_id}, or give another --run_id")
+        if self.begun:
+            raise exists
         try:
-            self.path.mkdir(parents=True)
-            self.write_config(config)
-            self.write_json("machine.json", {**machine, "started_at": utc_now()})
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._write_whole("machine.json", _to_json({**machine, "started_at": utc_now()}))
             self.rows_path.touch()
-        except FileExistsError:
-            raise StoreError(
-                f"{self.path} exists: continue it with --resume {self.run_id}, or give another --run_id"
-            ) from None
+            self._write_whole("config.yaml", _to_yaml(config))  # last: with it, the folder is a run
+        except FileExistsError:  # a file of that name
+            raise exists from None
         except OSError as error:
             raise StoreError(f"--results_dir {self.path.parent}: cannot write there ({error.strerror})") from None
 
+    def make_folder(self, name: str) -> Path:
+        """A folder in this one. Raises StoreError."""
+        path = self.path / name
+        try:
+            path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise self._refuse(path, error) from None
+        return path
+
     def write_config(self, config: dict[str, Any]) -> None:
         """Keep the configuration, in place of the one that is there. Raises StoreError."""
-        try:
-            self._write_whole("config.yaml", yaml.safe_dump(config, sort_keys=False))
-        except OSError as error:
-            raise StoreError(f"{self.path}: cannot write there ({error.strerror})") from None
+        self._replace("config.yaml", _to_yaml(config))
 
     def read_config(self) -> dict[str, Any]:
         """The configuration that the run was started with. Raises StoreError."""
@@ -108,16 +126,21 @@ class RunFolder:
             return list(read_rows(self.rows_path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise StoreError(f"{self.rows_path}: cannot be read ({error.strerror})") from None
         except (SchemaError, UnicodeDecodeError) as error:
             raise StoreError(f"{self.rows_path}: {error}") from None
 
     def drop_half_line(self) -> None:
-        """Cut a last line that has no end: its writer was killed while writing it."""
+        """Cut a last line that has no end: its writer was killed while writing it. Raises StoreError."""
         if not self.rows_path.exists():
             return
-        with self.rows_path.open("r+b") as file:
-            content = file.read()
-            file.truncate(content.rfind(b"\n") + 1)
+        try:
+            with self.rows_path.open("r+b") as file:
+                content = file.read()
+                file.truncate(content.rfind(b"\n") + 1)
+        except OSError as error:
+            raise self._refuse(self.rows_path, error) from None
 
     def append(self, row: Record) -> None:
         """Add one row and wait until it is on the disk. Raises StoreError when it cannot be written whole.
@@ -125,19 +148,11 @@ class RunFolder:
         What could be written of it is taken back, so that the file holds whole rows only.
         """
         line = row.to_json().encode() + b"\n"
-        with self.rows_path.open("ab", buffering=0) as file:
-            size = file.seek(0, os.SEEK_END)
-            try:
-                written = file.write(line)
-                if written != len(line):
-                    raise OSError(28, "No space left on device")
-                os.fsync(file.fileno())
-            except OSError as error:
-                file.truncate(size)
-                raise StoreError(
-                    f"{self.rows_path}: cannot write ({error.strerror}); all earlier rows are kept. "
-                    f"Make space, then --resume {self.run_id}"
-                ) from None
+        try:
+            with self.rows_path.open("ab", buffering=0) as file:
+                _append_whole(file, line)
+        except OSError as error:
+            raise self._refuse(self.rows_path, error) from None
 
     def append_telemetry(self, job: Job, series: dict[str, Any]) -> None:
         """Add one job's time series to telemetry.jsonl; an empty one leaves nothing.
@@ -150,13 +165,29 @@ class RunFolder:
                 file.write(f"{line}\n".encode())
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Write a file whole or not at all."""
-        self._write_whole(name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        """Write a file whole or not at all. Raises StoreError."""
+        self._replace(name, _to_json(content))
+
+    def _replace(self, name: str, text: str) -> None:
+        try:
+            self._write_whole(name, text)
+        except OSError as error:
+            raise self._refuse(self.path / name, error) from None
 
     def _write_whole(self, name: str, text: str) -> None:
         temporary = self.path / f".{name}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self.path / name)
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(self.path / name)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def _refuse(self, path: Path, error: OSError) -> StoreError:
+        return StoreError(
+            f"{path}: cannot write ({error.strerror}); all earlier rows are kept. "
+            f"Make space, then --resume {self.run_id}"
+        )
 
     def set_aside(self) -> Path:
         """Rename a run that is out of date to <run-id>.<time of its last change>; nothing is deleted."""
@@ -164,3 +195,25 @@ class RunFolder:
         target = self.path.with_name(f"{self.run_id}.{stamp}")
         self.path.rename(target)
         return target
+
+
+def _append_whole(file: FileIO, line: bytes) -> None:
+    """Raises OSError, with what could be written taken back."""
+    size = file.seek(0, os.SEEK_END)
+    try:
+        written = file.write(line)
+        if written != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(file.fileno())
+    except OSError:
+        with contextlib.suppress(OSError):  # then half a line is left, which --resume cuts
+            file.truncate(size)
+        raise
+
+
+def _to_json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _to_yaml(content: dict[str, Any]) -> str:
+    return yaml.safe_dump(content, sort_keys=False)
