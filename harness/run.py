@@ -99,7 +99,8 @@ def find_folder(request: Request) -> tuple[RunFolder, BenchConfig]:
     if not request.resume:
         return folder, request.config
     if not folder.begun:
-        known = ", ".join(sorted(path.parent.name for path in request.results_dir.glob("*/rows.jsonl"))) or "none"
+        there = {path.parent.name for path in request.results_dir.glob("*/rows.jsonl*")}
+        known = ", ".join(sorted(there)) or "none"
         raise StoreError(f"--resume {run_id}: no such run in {request.results_dir} (there are: {known})")
     return folder, BenchConfig(**folder.read_config())
 
@@ -150,6 +151,8 @@ def measure(
     planned = list(plan_groups(config, list(models)))
     last = request.last_round or config.rounds
     groups = drop_done((group for group in planned if group.first.round <= last), done)
+    if groups:
+        folder.check_appendable()
     threads = config.threads or machine["cpu"]["usable_cores"]
     left = sum(len(group.jobs) for group in groups)
     print(f"Run {folder.run_id} on {machine['device']}, {threads} threads: {left} jobs to measure, {len(done)} done.")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import gzip
 import json
 import os
+import zlib
 from dataclasses import asdict
 from datetime import datetime, timezone
 from io import FileIO
@@ -78,10 +80,16 @@ class RunFolder:
         return self.path.name
 
     @property
+    def packed_path(self) -> Path | None:
+        """The rows where `gzip` has put them (docs/decisions/scale.md): then they are read only."""
+        packed = self.rows_path.with_name(self.rows_path.name + ".gz")
+        return packed if packed.exists() and not self.rows_path.exists() else None
+
+    @property
     def begun(self) -> bool:
         """Whether it holds a run: a start that was killed, or met a full disk, leaves neither a config nor a row."""
         rows = self.rows_path.stat().st_size if self.rows_path.exists() else 0
-        return rows > 0 or (self.path / "config.yaml").exists()
+        return rows > 0 or self.packed_path is not None or (self.path / "config.yaml").exists()
 
     def create(self, config: dict[str, Any], machine: dict[str, Any]) -> None:
         """Make the folder with its config and machine. Raises StoreError: it is a run, or cannot be written."""
@@ -121,15 +129,23 @@ class RunFolder:
             ) from None
 
     def read_rows(self) -> list[Row]:
-        """All whole rows. Raises StoreError naming the line of one that is damaged."""
+        """All whole rows, packed or not. Raises StoreError naming the line of one that is damaged."""
+        path = self.packed_path or self.rows_path
         try:
-            return list(read_rows(self.rows_path.read_text(encoding="utf-8")))
+            content = path.read_bytes()
+            content = gzip.decompress(content) if self.packed_path else content
+            return list(read_rows(content.decode()))
         except FileNotFoundError:
             return []
-        except OSError as error:
-            raise StoreError(f"{self.rows_path}: cannot be read ({error.strerror})") from None
+        except (OSError, EOFError, zlib.error) as error:
+            raise StoreError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
         except (SchemaError, UnicodeDecodeError) as error:
-            raise StoreError(f"{self.rows_path}: {error}") from None
+            raise StoreError(f"{path}: {error}") from None
+
+    def check_appendable(self) -> None:
+        """Raises StoreError where the rows are packed: new ones beside them would hide them from every reader."""
+        if self.packed_path:
+            raise StoreError(f"{self.packed_path}: rows cannot be added to a packed file; run `gunzip` on it first")
 
     def drop_half_line(self) -> None:
         """Cut a last line that has no end: its writer was killed while writing it. Raises StoreError."""
@@ -190,10 +206,17 @@ class RunFolder:
         )
 
     def set_aside(self) -> Path:
-        """Rename a run that is out of date to <run-id>.<time of its last change>; nothing is deleted."""
-        stamp = datetime.fromtimestamp(self.rows_path.stat().st_mtime, timezone.utc).strftime("%Y%m%d-%H%M%S")
+        """Rename a run that is out of date to <run-id>.<time of its last change>; nothing is deleted.
+
+        Raises StoreError.
+        """
+        changed = self.packed_path or (self.rows_path if self.rows_path.exists() else self.path)
+        stamp = datetime.fromtimestamp(changed.stat().st_mtime, timezone.utc).strftime("%Y%m%d-%H%M%S")
         target = self.path.with_name(f"{self.run_id}.{stamp}")
-        self.path.rename(target)
+        try:
+            self.path.rename(target)
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be renamed to {target} ({error.strerror})") from None
         return target
 
 

@@ -1,7 +1,10 @@
 """A run's folder where the disk is full, or a start was cut short. A limit on the size of files stands for the disk."""
 
+import gzip
+import os
 import resource
 import signal
+import subprocess
 
 import pytest
 
@@ -133,3 +136,55 @@ def test_ceilings_whose_log_cannot_be_written_are_done_without(tmp_path):
     (tmp_path / "logs").write_text("")
     found = try_ceilings("/nonesuch", {"kind": "cpu"}, 1, tmp_path / "logs/calibrate.log")
     assert found == {"failed": f"cannot write {tmp_path}/logs (File exists)"}
+
+
+@pytest.fixture
+def packed(run_harness, tmp_path):
+    """A run of two rows whose file was packed as docs/decisions/scale.md says."""
+    assert run_harness(*RUN)[0] == 0
+    subprocess.run(["gzip", tmp_path / "results/r/rows.jsonl"], check=True)
+    return tmp_path / "results/r/rows.jsonl.gz"
+
+
+@pytest.mark.parametrize("arguments", [("--resume", "r"), (*RUN, "--continue_or_replace", "true")])
+def test_a_packed_run_is_known_to_be_done(run_harness, packed, arguments):
+    code, out, err = run_harness(*arguments)
+    assert (code, err) == (0, "")
+    assert "0 jobs to measure, 2 done" in out
+    assert not packed.with_suffix("").exists()
+
+
+def test_nothing_is_added_beside_packed_rows(refuse, packed):
+    """A new rows.jsonl would hide them from analysis; the line names the mend."""
+    packed.write_bytes(gzip.compress(gzip.decompress(packed.read_bytes()).splitlines(keepends=True)[0]))
+    err = refuse("--resume", "r")
+    assert "r/rows.jsonl.gz: rows cannot be added to a packed file; run `gunzip` on it first" in err
+    assert not packed.with_suffix("").exists()
+
+
+def test_packed_rows_that_are_cut_are_one_line(refuse, packed):
+    packed.write_bytes(packed.read_bytes()[:-20])
+    assert "r/rows.jsonl.gz: cannot be read (" in refuse("--resume", "r")
+
+
+def test_a_packed_run_with_another_config_is_set_aside(run_harness, tmp_path, packed):
+    content = packed.read_bytes()
+    other = ("--backends", "[faulty/unsupported]", "--run_id", "r", "--continue_or_replace", "true")
+    code, out, err = run_harness(*other)
+    assert (code, err, "the old run is kept as" in out) == (0, "", True)
+    (kept,) = (tmp_path / "results").glob("r.*/rows.jsonl.gz")
+    assert kept.read_bytes() == content
+    assert {row.job.variant for row in RunFolder(tmp_path / "results/r").read_rows()} == {"unsupported"}
+
+
+def test_a_run_without_a_file_of_rows_is_set_aside_too(tmp_path):
+    folder = RunFolder(tmp_path / "r")
+    folder.create({}, {})
+    folder.rows_path.unlink()
+    kept = folder.set_aside()
+    assert [path.name for path in tmp_path.iterdir()] == [kept.name]
+    folder.create({}, {})
+    folder.rows_path.unlink()
+    os.utime(folder.path, (kept.stat().st_mtime,) * 2)
+    with pytest.raises(StoreError, match=r"r: cannot be renamed to .*/r\.20"):
+        folder.set_aside()
