@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import gzip
 import json
@@ -11,13 +10,13 @@ import os
 import zlib
 from dataclasses import asdict
 from datetime import datetime, timezone
-from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
 
 from harness.schema import Job, Row, SchemaError, read_rows
+from harness.whole_files import append_whole, write_whole
 
 
 class StoreError(ValueError):
@@ -98,9 +97,9 @@ class RunFolder:
             raise exists
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._write_whole("machine.json", _to_json({**machine, "started_at": utc_now()}))
+            write_whole(self.path / "machine.json", _to_json({**machine, "started_at": utc_now()}))
             self.rows_path.touch()
-            self._write_whole("config.yaml", _to_yaml(config))  # last: with it, the folder is a run
+            write_whole(self.path / "config.yaml", _to_yaml(config))  # last: with it, the folder is a run
         except FileExistsError:  # a file of that name
             raise exists from None
         except OSError as error:
@@ -163,10 +162,8 @@ class RunFolder:
 
         What could be written of it is taken back, so that the file holds whole rows only.
         """
-        line = row.to_json().encode() + b"\n"
         try:
-            with self.rows_path.open("ab", buffering=0) as file:
-                _append_whole(file, line)
+            append_whole(self.rows_path, row.to_json().encode() + b"\n")
         except OSError as error:
             raise self._refuse(self.rows_path, error) from None
 
@@ -186,18 +183,9 @@ class RunFolder:
 
     def _replace(self, name: str, text: str) -> None:
         try:
-            self._write_whole(name, text)
+            write_whole(self.path / name, text)
         except OSError as error:
             raise self._refuse(self.path / name, error) from None
-
-    def _write_whole(self, name: str, text: str) -> None:
-        temporary = self.path / f".{name}.tmp"
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(self.path / name)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
 
     def _refuse(self, path: Path, error: OSError) -> StoreError:
         return StoreError(
@@ -216,22 +204,9 @@ class RunFolder:
         try:
             self.path.rename(target)
         except OSError as error:
-            raise StoreError(f"{self.path}: cannot be renamed to {target} ({error.strerror})") from None
+            mend = "move one of them away"
+            raise StoreError(f"{self.path}: cannot be renamed to {target} ({error.strerror}); {mend}") from None
         return target
-
-
-def _append_whole(file: FileIO, line: bytes) -> None:
-    """Raises OSError, with what could be written taken back."""
-    size = file.seek(0, os.SEEK_END)
-    try:
-        written = file.write(line)
-        if written != len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(file.fileno())
-    except OSError:
-        with contextlib.suppress(OSError):  # then half a line is left, which --resume cuts
-            file.truncate(size)
-        raise
 
 
 def _to_json(content: dict[str, Any]) -> str:

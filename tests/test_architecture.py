@@ -28,7 +28,8 @@ BUILDER_MODULES = {
 INSIDE_HARNESS = {
     "schema": (), "clocks": (), "measure": ("clocks", "schema"), "parity": ("schema",), "machine": ("nvml",),
     "artifacts": ("schema",),
-    "config": ("backends", "schema"), "store": ("schema",), "plan": ("config", "schema"),
+    "config": ("backends", "schema"), "plan": ("config", "schema"),
+    "store": ("schema", "whole_files"), "whole_files": (),
     "audit": ("nvml",), "memory": (), "reference": ("parity", "schema"), "time_sheet": (), "launch": (),
     "worker": ("backends", "clocks", "measure", "memory", "parity", "reference", "schema", "serving"),
     "builds": ("backends", "config", "interrupt", "launch", "plan", "schema"),

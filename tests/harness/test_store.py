@@ -11,6 +11,7 @@ import pytest
 from harness.ceilings import try_ceilings
 from harness.schema import Job, Row
 from harness.store import RunFolder, StoreError
+from harness.whole_files import write_whole
 
 RUN = ("--backends", "[faulty/missing]", "--run_id", "r")
 
@@ -54,14 +55,14 @@ def test_a_folder_that_holds_no_run_cannot_be_resumed(refuse, tmp_path):
 @pytest.mark.parametrize("cut", ["machine.json", "config.yaml"])
 def test_a_start_that_is_cut_short_leaves_no_run(tmp_path, monkeypatch, cut):
     """The config is written last: a folder that has one is whole."""
-    folder, write = RunFolder(tmp_path / "r"), RunFolder._write_whole
+    folder = RunFolder(tmp_path / "r")
 
-    def fail(self, name, text):
-        if name == cut:
+    def fail(path, text):
+        if path.name == cut:
             raise OSError(28, "No space left on device")
-        write(self, name, text)
+        write_whole(path, text)
 
-    monkeypatch.setattr(RunFolder, "_write_whole", fail)
+    monkeypatch.setattr("harness.store.write_whole", fail)
     with pytest.raises(StoreError, match="cannot write there"):
         folder.create({}, {})
     assert not folder.begun
