@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from harness.interrupt import Interrupt
 from harness.machine import describe_machine
 from harness.plan import drop_done, plan_groups
 from harness.progress import Progress, print_time_sheet
+from harness.resume import find_difference, read_settings
 from harness.store import ResultsLock, RunFolder, StoreError
 from harness.sweep import Sweep
 from harness.telemetry import Telemetry
@@ -102,7 +103,10 @@ def find_folder(request: Request) -> tuple[RunFolder, BenchConfig]:
         there = {path.parent.name for path in request.results_dir.glob("*/rows.jsonl*")}
         known = ", ".join(sorted(there)) or "none"
         raise StoreError(f"--resume {run_id}: no such run in {request.results_dir} (there are: {known})")
-    return folder, BenchConfig(**folder.read_config())
+    try:
+        return folder, read_settings(folder)
+    except StoreError as error:
+        raise StoreError(f"--resume {run_id}: {error}; start a new run") from None
 
 
 def open_folder(
@@ -110,30 +114,15 @@ def open_folder(
 ) -> None:
     """Create the run's folder, or accept the one that is there. Raises StoreError when it may not be continued."""
     if folder.begun and (request.resume or request.continue_or_replace):
-        before = BenchConfig(**folder.read_config())
-        may_go_on = replace(before, rounds=max(before.rounds, config.rounds)) == config  # more rounds do no harm
-        fault = find_difference(folder, machine, models) if may_go_on else "its config differs"
+        fault = find_difference(folder, config, machine, models)
         if not fault:
-            if before != config:  # a field that is new since is no difference
+            if read_settings(folder) != config:  # a field that is new since is no difference
                 folder.write_config(asdict(config))
             return
         if request.resume:
             raise StoreError(f"--resume {request.run_id}: {fault}; start a new run")
         print(f"{folder.path}: {fault}; the old run is kept as {folder.set_aside()}")
     folder.create(asdict(config), machine)
-
-
-def find_difference(folder: RunFolder, machine: dict[str, Any], models: dict[int, Model]) -> str:
-    """Why rows of this folder and new ones of the same config would not belong together; empty when they do."""
-    folder.drop_half_line()
-    for row in folder.read_rows():
-        if row.device != machine["device"]:
-            return f"it was measured on {row.device}, and this machine is {machine['device']}"
-        model = models.get(row.job.image_size)
-        known = {artifact.sha256 for artifact in model.artifacts} if model else set()
-        if row.weights_sha256 not in known or row.artifact_sha256 not in known:
-            return f"the weights or exports at {row.job.image_size} px have changed since"
-    return ""
 
 
 def measure(

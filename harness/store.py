@@ -119,13 +119,14 @@ class RunFolder:
         self._replace("config.yaml", _to_yaml(config))
 
     def read_config(self) -> dict[str, Any]:
-        """The configuration that the run was started with. Raises StoreError."""
+        """The configuration that the run was started with. Raises StoreError, which says what is wrong with it."""
         try:
-            return yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise StoreError(
-                f"{self.path}/config.yaml cannot be read ({error.__class__.__name__}): start a new run"
-            ) from None
+            config = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise StoreError(f"its config.yaml cannot be read ({error.__class__.__name__})") from None
+        if not isinstance(config, dict):
+            raise StoreError("its config.yaml holds no settings")
+        return config
 
     def read_rows(self) -> list[Row]:
         """All whole rows, packed or not. Raises StoreError naming the line of one that is damaged."""

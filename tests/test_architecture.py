@@ -29,7 +29,7 @@ INSIDE_HARNESS = {
     "schema": (), "clocks": (), "measure": ("clocks", "schema"), "parity": ("schema",), "machine": ("nvml",),
     "artifacts": ("schema",),
     "config": ("backends", "schema"), "plan": ("config", "schema"),
-    "store": ("schema", "whole_files"), "whole_files": (),
+    "store": ("schema", "whole_files"), "whole_files": (), "resume": ("artifacts", "config", "schema", "store"),
     "audit": ("nvml",), "memory": (), "reference": ("parity", "schema"), "time_sheet": (), "launch": (),
     "worker": ("backends", "clocks", "measure", "memory", "parity", "reference", "schema", "serving"),
     "builds": ("backends", "config", "interrupt", "launch", "plan", "schema"),

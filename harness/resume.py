@@ -1,0 +1,47 @@
+"""May a run's folder be gone on with?"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+from harness.artifacts import Model
+from harness.config import BenchConfig
+from harness.schema import Row
+from harness.store import RunFolder, StoreError
+
+
+def read_settings(folder: RunFolder) -> BenchConfig:
+    """The config that a sweep was started with. Raises StoreError, which says what is wrong with it."""
+    values = folder.read_config()
+    if values.get("scenario") == "server":
+        raise StoreError("it is a serving check (--scenario server), which is measured in one go")
+    unknown = sorted(map(str, values.keys() - {each.name for each in fields(BenchConfig)}))
+    if unknown:
+        raise StoreError(f"its config.yaml has settings that this version does not know ({', '.join(unknown)})")
+    try:
+        return BenchConfig(**values)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise StoreError(f"its config.yaml is none of this version ({error})") from None
+
+
+def find_difference(folder: RunFolder, config: BenchConfig, machine: dict[str, Any], models: dict[int, Model]) -> str:
+    """Why rows of this folder and new ones would not belong together; empty when they do. Raises StoreError."""
+    try:
+        before = read_settings(folder)
+    except StoreError as fault:
+        return str(fault)
+    if replace(before, rounds=max(before.rounds, config.rounds)) != config:  # more rounds do no harm
+        return "its config differs"
+    folder.drop_half_line()
+    return next(filter(None, (_find_difference(row, machine, models) for row in folder.read_rows())), "")
+
+
+def _find_difference(row: Row, machine: dict[str, Any], models: dict[int, Model]) -> str:
+    if row.device != machine["device"]:
+        return f"it was measured on {row.device}, and this machine is {machine['device']}"
+    model = models.get(row.job.image_size)
+    known = {artifact.sha256 for artifact in model.artifacts} if model else set()
+    if row.weights_sha256 not in known or row.artifact_sha256 not in known:
+        return f"the weights or exports at {row.job.image_size} px have changed since"
+    return ""
