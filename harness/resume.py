@@ -1,13 +1,15 @@
-"""May a run's folder be gone on with?"""
+"""May a run's folder be gone on with, and which of its jobs are done?"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from typing import Any
 
 from harness.artifacts import Model
+from harness.commands import find_artifact
 from harness.config import BenchConfig
-from harness.schema import Row
+from harness.schema import Job, Row
 from harness.store import RunFolder, StoreError
 
 
@@ -42,6 +44,23 @@ def _find_difference(row: Row, machine: dict[str, Any], models: dict[int, Model]
         return f"it was measured on {row.device}, and this machine is {machine['device']}"
     model = models.get(row.job.image_size)
     known = {artifact.sha256 for artifact in model.artifacts} if model else set()
-    if row.weights_sha256 not in known or row.artifact_sha256 not in known:
+    used = {row.weights_sha256} if row.status == "unavailable" else {row.weights_sha256, row.artifact_sha256}
+    if not used <= known:
         return f"the weights or exports at {row.job.image_size} px have changed since"
     return ""
+
+
+def find_done(rows: Iterable[Row], models: dict[int, Model]) -> set[Job]:
+    """Jobs of `rows` that need no further row.
+
+    One that was `unavailable` is done only as long as the file that it would read is the same: an export may have been
+    made since. Its next row takes the place of that one (docs/data.md).
+    """
+    return {
+        row.job for row in rows if row.status != "unavailable" or row.artifact_sha256 == _find_used(row.job, models)
+    }
+
+
+def _find_used(job: Job, models: dict[int, Model]) -> str:
+    model = models[job.image_size]
+    return (find_artifact(job, model) or model.weights).sha256

@@ -26,7 +26,7 @@ from harness.interrupt import Interrupt
 from harness.machine import describe_machine
 from harness.plan import drop_done, plan_groups
 from harness.progress import Progress, print_time_sheet
-from harness.resume import find_difference, read_settings
+from harness.resume import find_difference, find_done, read_settings
 from harness.store import ResultsLock, RunFolder, StoreError
 from harness.sweep import Sweep
 from harness.telemetry import Telemetry
@@ -136,7 +136,7 @@ def measure(
     cluster: Cluster | None,
 ) -> int:
     """Measure what has no row yet; returns the exit status."""
-    done = {row.job for row in folder.read_rows()}
+    done = find_done(folder.read_rows(), models)
     planned = list(plan_groups(config, list(models)))
     last = request.last_round or config.rounds
     groups = drop_done((group for group in planned if group.first.round <= last), done)

@@ -1,6 +1,9 @@
 """What a run's folder must be, and what must be as it was, for a run to be gone on with."""
 
+import json
+
 import pytest
+from conftest import sha256
 
 from harness.store import RunFolder
 
@@ -53,3 +56,40 @@ def test_a_serving_check_is_not_resumed(run_harness, refuse):
     assert "--resume r: it is a serving check (--scenario server), which is measured in one go;" in refuse(
         "--resume", "r"
     )
+
+
+def export(weights_dir, content):
+    """What the faulty backend's fp32 jobs are given once it is there."""
+    path, weights = weights_dir / "onnx/resnet18_8_fp32.onnx", weights_dir / "best_resnet18_8.pth"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    known = {"kind": "onnx", "arch": "resnet18", "image_size": 8, "precision": "fp32", "artifact": path.name}
+    path.with_suffix(".json").write_text(
+        json.dumps({**known, "sha256": sha256(path), "weights_sha256": sha256(weights)})
+    )
+    return sha256(path)
+
+
+def test_what_was_unavailable_is_measured_once_it_is_exported(run_harness, weights_dir, tmp_path):
+    """The row says what to run; afterwards these jobs alone are measured, once for each file that is found."""
+    arguments = ("--backends", "[faulty/missing,faulty/raise]", "--run_id", "r")
+    run_harness(*arguments)
+    before = rows_of(tmp_path)
+    for number, content in enumerate((b"a network", b"one that was exported again")):
+        exported = export(weights_dir, content)
+        code, out, err = run_harness(*arguments, "--continue_or_replace", "true")
+        assert (code, err) == (0, "")
+        assert "2 jobs to measure, 2 done" in out
+        rows = rows_of(tmp_path)
+        assert len(rows) == 4 + 2 * (number + 1)
+        assert rows[:4] == before
+        assert {(row.job.variant, row.artifact_sha256) for row in rows[-2:]} == {("missing", exported)}
+        assert "0 jobs to measure, 4 done" in run_harness("--resume", "r")[1]
+    assert not list((tmp_path / "results").glob("r.*"))
+
+
+def test_an_export_that_was_measured_may_not_change(run_harness, refuse, weights_dir):
+    export(weights_dir, b"a network")
+    run_harness("--backends", "[faulty/raise]", "--run_id", "r")
+    export(weights_dir, b"one that was exported again")
+    assert "the weights or exports at 8 px have changed since; start a new run" in refuse("--resume", "r")
