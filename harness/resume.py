@@ -27,21 +27,39 @@ def read_settings(folder: RunFolder) -> BenchConfig:
         raise StoreError(f"its config.yaml is none of this version ({error})") from None
 
 
-def find_difference(folder: RunFolder, config: BenchConfig, machine: dict[str, Any], models: dict[int, Model]) -> str:
-    """Why rows of this folder and new ones would not belong together; empty when they do. Raises StoreError."""
+def find_difference(
+    folder: RunFolder, config: BenchConfig, machines: dict[str, dict[str, Any]], models: dict[int, Model]
+) -> str:
+    """Why rows of this folder and new ones would not belong together; empty when they do. Raises StoreError.
+
+    `machines` by what their rows call them (`options.machine`): "" where one measures without a cluster.
+    """
     try:
         before = read_settings(folder)
-    except StoreError as fault:
-        return str(fault)
+    except StoreError as error:
+        return str(error)
     if replace(before, rounds=max(before.rounds, config.rounds)) != config:  # more rounds do no harm
         return "its config differs"
     folder.drop_half_line()
-    return next(filter(None, (_find_difference(row, machine, models) for row in folder.read_rows())), "")
+    for row in folder.read_rows():
+        fault = _compare_machine(row, config, machines) or _compare_files(row, models)
+        if fault:
+            return fault
+    return ""
 
 
-def _find_difference(row: Row, machine: dict[str, Any], models: dict[int, Model]) -> str:
-    if row.device != machine["device"]:
-        return f"it was measured on {row.device}, and this machine is {machine['device']}"
+def _compare_machine(row: Row, config: BenchConfig, machines: dict[str, dict[str, Any]]) -> str:
+    device = next(iter(machines.values()))["device"]
+    if row.device != device:
+        return f"it was measured on {row.device}, and this machine is {device}"
+    machine, before = machines.get(row.options.get("machine", "")), row.options.get("threads")
+    threads = config.threads or (machine["cpu"]["usable_cores"] if machine else before)  # others know no such machine
+    if before not in (None, threads):
+        return f"it was measured with {before} threads, one for each usable core, and would go on with {threads}"
+    return ""
+
+
+def _compare_files(row: Row, models: dict[int, Model]) -> str:
     model = models.get(row.job.image_size)
     known = {artifact.sha256 for artifact in model.artifacts} if model else set()
     used = {row.weights_sha256} if row.status == "unavailable" else {row.weights_sha256, row.artifact_sha256}

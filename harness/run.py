@@ -83,7 +83,7 @@ def run(request: Request) -> int:
         busy = describe_load(load)
         if busy and config.strict:
             raise StoreError(f"--strict true: {busy}")
-        open_folder(folder, config, machine, models, request)
+        open_folder(folder, config, cluster.machines if cluster else {"": machine}, models, request)
         if busy:
             print(f"Warning: {busy} (--strict true stops instead).")
         return measure(config, folder, models, machine, load=load, request=request, cluster=cluster)
@@ -110,11 +110,15 @@ def find_folder(request: Request) -> tuple[RunFolder, BenchConfig]:
 
 
 def open_folder(
-    folder: RunFolder, config: BenchConfig, machine: dict[str, Any], models: dict[int, Model], request: Request
+    folder: RunFolder,
+    config: BenchConfig,
+    machines: dict[str, dict[str, Any]],
+    models: dict[int, Model],
+    request: Request,
 ) -> None:
     """Create the run's folder, or accept the one that is there. Raises StoreError when it may not be continued."""
     if folder.begun and (request.resume or request.continue_or_replace):
-        fault = find_difference(folder, config, machine, models)
+        fault = find_difference(folder, config, machines, models)
         if not fault:
             if read_settings(folder) != config:  # a field that is new since is no difference
                 folder.write_config(asdict(config))
@@ -122,7 +126,7 @@ def open_folder(
         if request.resume:
             raise StoreError(f"--resume {request.run_id}: {fault}; start a new run")
         print(f"{folder.path}: {fault}; the old run is kept as {folder.set_aside()}")
-    folder.create(asdict(config), machine)
+    folder.create(asdict(config), next(iter(machines.values())))
 
 
 def measure(

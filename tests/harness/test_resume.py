@@ -1,10 +1,16 @@
 """What a run's folder must be, and what must be as it was, for a run to be gone on with."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 from conftest import sha256
 
+from harness.artifacts import find_models
+from harness.commands import describe_job
+from harness.config import BenchConfig
+from harness.resume import find_difference
+from harness.schema import Job, Row
 from harness.store import RunFolder
 
 RUN = ("--backends", "[faulty/missing]", "--run_id", "r")
@@ -93,3 +99,54 @@ def test_an_export_that_was_measured_may_not_change(run_harness, refuse, weights
     run_harness("--backends", "[faulty/raise]", "--run_id", "r")
     export(weights_dir, b"one that was exported again")
     assert "the weights or exports at 8 px have changed since; start a new run" in refuse("--resume", "r")
+
+
+def find_fault(tmp_path, weights_dir, options, cores, threads=0):
+    """What is said of a run with one row, whose machines have these `cores`."""
+    config = BenchConfig(backends=["pytorch"], threads=threads)
+    folder, models = RunFolder(tmp_path / "r"), find_models(weights_dir, [8])
+    folder.create(asdict(config), {})
+    job = Job("pytorch", "eager", "fp32", 8, 1)
+    machines = {
+        name: {"device": "a CPU", "kind": "cpu", "cpu": {"usable_cores": count}} for name, count in cores.items()
+    }
+    known = describe_job(job, models[8], next(iter(machines.values())))
+    row = {"run_id": "r", "started_at": "2026-01-01T00:00:00Z", "status": "crashed", "reason": "fake"}
+    folder.append(Row.from_dict({**row, "options": options, **known}))
+    return find_difference(folder, config, machines, models)
+
+
+THREADS = {
+    "as many": ({"threads": 2}, {"": 2}, ""),
+    "fewer": (
+        {"threads": 2},
+        {"": 1},
+        "it was measured with 2 threads, one for each usable core, and would go on with 1",
+    ),
+    "a row that does not say": ({}, {"": 1}, ""),
+    "each machine as before": ({"threads": 8, "machine": "b"}, {"a": 2, "b": 8}, ""),
+    "a machine that has fewer": ({"threads": 8, "machine": "b"}, {"a": 8, "b": 2}, "it was measured with 8 threads"),
+    "a machine that is gone": ({"threads": 8, "machine": "c"}, {"a": 2}, ""),
+}
+
+
+@pytest.mark.parametrize(("options", "cores", "fault"), THREADS.values(), ids=THREADS)
+def test_rows_of_another_number_of_threads_are_not_gone_on_with(tmp_path, weights_dir, options, cores, fault):
+    """Machines of a cluster are compared by name, each with itself."""
+    found = find_fault(tmp_path, weights_dir, options, cores)
+    assert found.startswith(fault)
+    assert bool(found) is bool(fault)
+
+
+def test_threads_that_were_asked_for_do_not_depend_on_the_cores(tmp_path, weights_dir):
+    assert find_fault(tmp_path, weights_dir, {"threads": 2}, {"": 1}, threads=2) == ""
+
+
+def test_a_run_that_may_use_fewer_cores_now_is_not_resumed(run_harness, refuse, tmp_path, monkeypatch):
+    run_harness(*RUN)
+    threads = rows_of(tmp_path)[0].options["threads"]
+    monkeypatch.setattr("harness.machine.count_usable_cores", lambda: threads + 1)
+    err = refuse("--resume", "r")
+    assert (
+        f"measured with {threads} threads, one for each usable core, and would go on with {threads + 1}; start" in err
+    )
