@@ -12,6 +12,8 @@ from harness.config import BenchConfig
 from harness.schema import Job, Row
 from harness.store import RunFolder, StoreError
 
+REFERENCES = "references.json"  # sha256 of the file that rows' answers are compared with, by image size
+
 
 def read_settings(folder: RunFolder) -> BenchConfig:
     """The config that a sweep was started with. Raises StoreError, which says what is wrong with it."""
@@ -41,8 +43,9 @@ def find_difference(
     if replace(before, rounds=max(before.rounds, config.rounds)) != config:  # more rounds do no harm
         return "its config differs"
     folder.drop_half_line()
+    references = folder.read_json(REFERENCES)
     for row in folder.read_rows():
-        fault = _compare_machine(row, config, machines) or _compare_files(row, models)
+        fault = _compare_machine(row, config, machines) or _compare_files(row, models, references)
         if fault:
             return fault
     return ""
@@ -59,13 +62,22 @@ def _compare_machine(row: Row, config: BenchConfig, machines: dict[str, dict[str
     return ""
 
 
-def _compare_files(row: Row, models: dict[int, Model]) -> str:
-    model = models.get(row.job.image_size)
+def _compare_files(row: Row, models: dict[int, Model], references: dict[str, Any]) -> str:
+    size = row.job.image_size
+    model = models.get(size)
     known = {artifact.sha256 for artifact in model.artifacts} if model else set()
     used = {row.weights_sha256} if row.status == "unavailable" else {row.weights_sha256, row.artifact_sha256}
-    if not used <= known:
-        return f"the weights or exports at {row.job.image_size} px have changed since"
+    if model is None or not used <= known:
+        return f"the weights or exports at {size} px have changed since"
+    if references.get(str(size), model.reference.sha256) != model.reference.sha256:
+        return f"the reference images at {size} px have changed since"
     return ""
+
+
+def keep_references(folder: RunFolder, models: dict[int, Model]) -> None:
+    """Write REFERENCES, before the first row: sizes that were measured earlier stay. Raises StoreError."""
+    now = {str(size): model.reference.sha256 for size, model in models.items()}
+    folder.write_json(REFERENCES, folder.read_json(REFERENCES) | now)
 
 
 def find_done(rows: Iterable[Row], models: dict[int, Model]) -> set[Job]:

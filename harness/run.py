@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import time
@@ -26,7 +25,7 @@ from harness.interrupt import Interrupt
 from harness.machine import describe_machine
 from harness.plan import drop_done, plan_groups
 from harness.progress import Progress, print_time_sheet
-from harness.resume import find_difference, find_done, read_settings
+from harness.resume import find_difference, find_done, keep_references, read_settings
 from harness.store import ResultsLock, RunFolder, StoreError
 from harness.sweep import Sweep
 from harness.telemetry import Telemetry
@@ -151,6 +150,7 @@ def measure(
     print(f"Run {folder.run_id} on {machine['device']}, {threads} threads: {left} jobs to measure, {len(done)} done.")
     sys.stdout.flush()
     folder.write_json("models.json", describe_models(models))
+    keep_references(folder, models)
     folder.make_folder("logs")
     interrupt, sheet = Interrupt(), TimeSheet()
     interrupt.install()
@@ -209,8 +209,7 @@ def keep_ceilings(folder: RunFolder, ceilings: dict[str, Any]) -> None:
 
 def write_audit(folder: RunFolder, sweep: Sweep | ClusterSweep, load: dict[str, Any], *, planned_jobs: int) -> None:
     """Keep what the run says of itself; times of a resumed run are added up."""
-    path = folder.path / "audit.json"
-    earlier = json.loads(path.read_text(encoding="utf-8"))["time_sheet_s"] if path.exists() else {}
+    earlier = folder.read_json("audit.json").get("time_sheet_s", {})
     sheet = {name: value + earlier.get(name, 0.0) for name, value in sweep.time_sheet.to_dict().items()}
     overheads = sweep.clock_overhead_ms
     audit = {

@@ -178,6 +178,15 @@ class RunFolder:
             with contextlib.suppress(OSError), (self.path / "telemetry.jsonl").open("ab", buffering=0) as file:
                 file.write(f"{line}\n".encode())
 
+    def read_json(self, name: str) -> dict[str, Any]:
+        """What `write_json` wrote; empty where there is no such file. Raises StoreError."""
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self.path / name}: cannot be read ({error.__class__.__name__}); delete it") from None
+
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a file whole or not at all. Raises StoreError."""
         self._replace(name, _to_json(content))

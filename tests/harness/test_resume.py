@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 from conftest import sha256
 
@@ -150,3 +151,28 @@ def test_a_run_that_may_use_fewer_cores_now_is_not_resumed(run_harness, refuse, 
     assert (
         f"measured with {threads} threads, one for each usable core, and would go on with {threads + 1}; start" in err
     )
+
+
+def test_rows_that_answered_other_reference_images_are_not_gone_on_with(run_harness, refuse, weights_dir, tmp_path):
+    """Exported again with half as many: accuracy and agreement would be of other images from row to row."""
+    run_harness("--backends", "[faulty/fine]", "--run_id", "r", "--max_samples", "20")
+    path = weights_dir / "reference/resnet18_8.npz"
+    content = dict(np.load(path))
+    np.savez(path, **content | {name: content[name][:8] for name in ("images", "labels", "logits")})
+    manifest = path.with_suffix(".json")
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"sha256": sha256(path)}))
+    assert "the reference images at 8 px have changed since; start a new run" in refuse("--resume", "r")
+    (tmp_path / "results/r/references.json").unlink()  # as in a run from before it was kept
+    assert run_harness("--resume", "r")[0] == 0
+    assert json.loads((tmp_path / "results/r/references.json").read_text()) == {"8": sha256(path)}
+
+
+@pytest.mark.parametrize("name", ["references.json", "audit.json"])
+def test_a_damaged_file_of_the_run_is_named(run_harness, tmp_path, name):
+    run_harness(*RUN)
+    (tmp_path / "results/r" / name).write_text("{")
+    rows = tmp_path / "results/r/rows.jsonl"
+    rows.write_text(rows.read_text().splitlines(keepends=True)[0])
+    code, _, err = run_harness("--resume", "r")
+    assert (code, err.count("\n")) == (2, 1), err
+    assert f"r/{name}: cannot be read (JSONDecodeError); delete it" in err
