@@ -54,10 +54,11 @@ class Request:
     last_round: int | None = None
 
 
-def run(request: Request) -> int:
+def run(request: Request, interrupt: Interrupt | None = None) -> int:
     """Measure what is asked for; returns the exit status (0, or 130 when interrupted).
 
-    Raises ValueError and its kin for bad input, before anything is written.
+    `interrupt`: that of several runs in turn, installed before. Raises ValueError and its kin for bad input, before
+    anything is written.
     """
     folder, config = find_folder(request)
     if request.cluster is None:
@@ -85,7 +86,10 @@ def run(request: Request) -> int:
         open_folder(folder, config, cluster.machines if cluster else {"": machine}, models, request)
         if busy:
             print(f"Warning: {busy} (--strict true stops instead).")
-        return measure(config, folder, models, machine, load=load, request=request, cluster=cluster)
+        if interrupt is None:
+            interrupt = Interrupt()
+            interrupt.install()
+        return measure(config, folder, models, machine, interrupt, load=load, request=request, cluster=cluster)
     finally:
         if cluster:
             cluster.close()
@@ -133,6 +137,7 @@ def measure(
     folder: RunFolder,
     models: dict[int, Model],
     machine: dict[str, Any],
+    interrupt: Interrupt,
     *,
     load: dict[str, Any],
     request: Request,
@@ -152,10 +157,9 @@ def measure(
     folder.write_json("models.json", describe_models(models))
     keep_references(folder, models)
     folder.make_folder("logs")
-    interrupt, sheet = Interrupt(), TimeSheet()
-    interrupt.install()
+    sheet = TimeSheet()
     wanted = config.calibrate and left > 0 and not (folder.path / "ceilings.json").exists()
-    if wanted and not cluster:
+    if wanted and not cluster and not interrupt.requested:
         calibrate(folder, machine, threads, sheet)
     progress = Progress(Console(), groups, len(done), machine["kind"])  # its clock starts here
     sweep: Sweep | ClusterSweep
@@ -172,12 +176,18 @@ def measure(
     if left:
         write_audit(folder, sweep, load, planned_jobs=sum(len(group.jobs) for group in planned))
         print_time_sheet(sweep.time_sheet.to_dict(), len(cluster.machines) if cluster else 1)
-    if sweep.interrupt.requested:
-        command = make_resume_command(request, folder)
+    command = make_resume_command(request, folder)
+    if interrupt.requested:
         print(f"Interrupted; {progress.count} of {progress.total} rows are kept. Continue: {command}")
         return INTERRUPTED
     if isinstance(sweep, Sweep):
-        keep_traces(find_profiled(request.profile, planned), folder.path / "profiles", sweep.keep_trace)
+        profiled = find_profiled(request.profile, planned)
+        left_out = keep_traces(profiled, folder.path / "profiles", sweep.keep_trace, lambda: interrupt.requested)
+        if left_out:
+            print(
+                f"Interrupted; all rows are kept, {left_out} of {len(profiled)} traces are missing. Continue: {command}"
+            )
+            return INTERRUPTED
     print(f"Rows: {folder.rows_path}")
     return 0
 
@@ -226,6 +236,7 @@ def make_resume_command(request: Request, folder: RunFolder) -> str:
     """What to type to go on with this run."""
     folders = {"--results_dir": (request.results_dir, "results"), "--weights_dir": (request.weights_dir, "weights")}
     changed = [f"{flag} {shlex.quote(str(path))} " for flag, (path, default) in folders.items() if str(path) != default]
-    wanted = {"--cluster": request.cluster, "--accelerator": request.accelerator}
+    profile = f"[{','.join(request.profile)}]" if request.profile else None
+    wanted = {"--cluster": request.cluster, "--accelerator": request.accelerator, "--profile": profile}
     changed += [f"{flag} {shlex.quote(value)} " for flag, value in wanted.items() if value]
     return f"python -m harness {''.join(changed)}--resume {folder.run_id}"

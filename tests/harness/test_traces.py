@@ -1,8 +1,12 @@
 """`--profile`: traces of chosen jobs, made when all jobs are timed."""
 
 import json
+import os
+import signal
 
 import pytest
+
+from harness.sweep import Sweep
 
 
 def test_a_job_that_is_not_planned_is_one_line(refuse, tmp_path):
@@ -40,3 +44,34 @@ def test_a_resumed_run_traces_a_job_that_has_its_row(run_harness, tmp_path):
     assert f"{path}" in "".join(out.split())
     assert (tmp_path / "results/r/rows.jsonl").read_bytes() == rows
     assert json.loads(path.read_text())["images"] == 2
+
+
+NAMES = [f"faulty/traced/fp32/8/{batch}" for batch in (1, 2)]
+
+
+@pytest.fixture
+def signalled(run_harness, run_here, monkeypatch):
+    """What a run says that is told to end while it makes the first of two traces."""
+
+    def run(fault):
+        run_harness("--backends", "[faulty/traced]", "--run_id", "r")
+
+        def keep_trace(self, job, path):
+            path.write_text("{}")
+            os.kill(os.getpid(), signal.SIGINT)
+            return fault
+
+        monkeypatch.setattr(Sweep, "keep_trace", keep_trace)
+        return run_here("--resume", "r", "--profile", json.dumps(NAMES))
+
+    return run
+
+
+@pytest.mark.parametrize(("fault", "left"), [("", 1), ("the worker was killed by SIGKILL", 2)])
+def test_a_signal_lets_the_trace_in_progress_end_and_begins_no_other(signalled, fault, left):
+    """One that a second signal cuts is missing too; the command that makes them is said."""
+    status, out = signalled(fault)
+    assert status == 130
+    assert f"Interrupted; all rows are kept, {left} of 2 traces are missing. Continue: python -m harness" in out
+    assert f"--profile '[{','.join(NAMES)}]' --resume r" in out
+    assert out.count("Trace (") == 2 - left
