@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -37,9 +38,24 @@ def keep_traces(jobs: list[Job], folder: Path, keep: Keep, stopped: Stopped) -> 
         if stopped():
             return len(jobs) - number
         path = folder / f"{name_job(job).replace('/', '-')}.json"
-        path.parent.mkdir(exist_ok=True)
-        fault = keep(job, path)
+        fault = _keep_whole(job, path, keep)
         if fault and stopped():
             return len(jobs) - number
         print(f"No trace of {name_job(job)}: {fault}" if fault else f"Trace (open it in ui.perfetto.dev): {path}")
     return 0
+
+
+def _keep_whole(job: Job, path: Path, keep: Keep) -> str:
+    """As `keep`, but `path` appears only once its trace is whole, and nothing else of a try that fails.
+
+    A worker that is killed leaves half a file, and ONNX Runtime one of another name.
+    """
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as scratch:
+            fault = keep(job, Path(scratch) / path.name)
+            if not fault:
+                (Path(scratch) / path.name).replace(path)
+            return fault
+    except OSError as error:
+        return f"{path}: cannot write ({error.strerror})"

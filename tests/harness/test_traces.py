@@ -6,7 +6,9 @@ import signal
 
 import pytest
 
+from harness.schema import Job
 from harness.sweep import Sweep
+from harness.traces import keep_traces
 
 
 def test_a_job_that_is_not_planned_is_one_line(refuse, tmp_path):
@@ -75,3 +77,35 @@ def test_a_signal_lets_the_trace_in_progress_end_and_begins_no_other(signalled, 
     assert f"Interrupted; all rows are kept, {left} of 2 traces are missing. Continue: python -m harness" in out
     assert f"--profile '[{','.join(NAMES)}]' --resume r" in out
     assert out.count("Trace (") == 2 - left
+
+
+JOB = Job("faulty", "traced", "fp32", 8, 1)
+
+
+def keep_traces_of(folder, *lines):
+    """What keep_traces does where the library writes these lines and the worker is then stopped."""
+
+    def keep(job, path):
+        path.with_name("of_the_library.json").write_text("half")
+        path.write_text("".join(lines[:1]))
+        if len(lines) > 1:
+            path.write_text("".join(lines))
+            return ""
+        return "no answer within 5 s"
+
+    keep_traces([JOB], folder, keep, lambda: False)
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def test_a_trace_appears_only_when_it_is_whole(tmp_path):
+    """What a stopped worker leaves is no trace, and does not take the place of one."""
+    folder = tmp_path / "profiles"
+    assert keep_traces_of(folder, "[") == {}
+    assert keep_traces_of(folder, "[", "]") == {"faulty-traced-fp32-8-1.json": "[]"}
+    assert keep_traces_of(folder, "[") == {"faulty-traced-fp32-8-1.json": "[]"}
+
+
+def test_traces_that_cannot_be_written_cost_nothing(tmp_path, capsys):
+    (tmp_path / "profiles").write_text("")
+    keep_traces([JOB], tmp_path / "profiles", lambda job, path: "", lambda: False)
+    assert f"No trace of {NAMES[0]}: {tmp_path}/profiles" in capsys.readouterr().out
