@@ -22,7 +22,7 @@ from analysis.first_view import make_addresses, make_layout
 from analysis.jobs_table import describe_table, job_items, pick_jobs
 from analysis.study import Study
 from analysis.telemetry_series import read_series, series_items
-from analysis.traces import describe_trace
+from analysis.traces import describe_traces
 
 START_FILE = "start.txt"
 SCALARS = ("fps", "speedup", "ms_per_image", "mean_ms", "host_ms", "cpu_memory_mb", "gpu_memory_mb", "tflops_per_s")
@@ -111,5 +111,5 @@ def _documents(study: Study, report_dir: Path) -> Iterator[Item]:
         yield Item(0, image_summary(f"figures_ru/{path.stem}", path.read_bytes()))
     for path in sorted(report_dir.glob("report.*.md")):
         yield Item(0, text.text_pb(path.stem.replace(".", "_"), path.read_text(encoding="utf-8")))
-    for path in sorted((study.run.folder / "profiles").glob("*.json")):
-        yield Item(0, text.text_pb(f"profile/{path.stem}", describe_trace(path)))
+    for name, table in describe_traces(study.run.folder / "profiles"):
+        yield Item(0, text.text_pb(f"profile/{name}", table))

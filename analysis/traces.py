@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from analysis.console import plain_console
 from analysis.load import InputError
 from analysis.markdown import escape
 
 SHOWN = 20
 DEVICE = ("kernel", "gpu_memcpy", "gpu_memset")  # categories of what ran on a GPU: torch.profiler's
 HOST = ("cpu_op", "Node")  # and of the network's operations on a CPU: torch.profiler's, ONNX Runtime's
+
+
+def describe_traces(folder: Path) -> Iterator[tuple[str, str]]:
+    """Name and table of each trace in a folder, by name. A file that is none is left out, with a printed line."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            yield path.stem, describe_trace(path)
+        except InputError as error:
+            plain_console().print(f"Left out: {error}", markup=False)
 
 
 def describe_trace(path: Path) -> str:

@@ -58,8 +58,8 @@ def build_parser() -> ArgumentParser:
         "--continue_or_replace",
         type=bool,
         default=False,
-        help="If --run_id exists: continue it when its config, weights and exports are unchanged (more --rounds are "
-        "added), else set it aside under another name and start anew. Used by `make bench`.",
+        help="If --run_id exists: continue it when its config, machine, weights, exports and reference are unchanged "
+        "(more --rounds are added), else set it aside under another name and start anew. Used by `make bench`.",
     )
     parser.add_argument(
         "--repeat",

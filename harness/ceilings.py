@@ -26,7 +26,7 @@ def measure_ceilings(interpreter: str, machine: dict[str, Any], threads: int, lo
 
     Raises CalibrationFailed.
 
-    The child's output goes to `log`.
+    The child's output goes to `log`. Raises OSError where that cannot be written.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, log.open("ab") as stream:
@@ -61,6 +61,8 @@ def try_ceilings(interpreter: str, machine: dict[str, Any], threads: int, log: P
         return measure_ceilings(interpreter, machine, threads, log)
     except CalibrationFailed as failure:
         return {"failed": str(failure)}
+    except OSError as error:
+        return {"failed": f"cannot write {error.filename} ({error.strerror})"}
 
 
 def choose_precisions(machine: dict[str, Any]) -> tuple[str, ...]:

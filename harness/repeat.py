@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timezone
 
-from harness.run import Request, run
+from harness.interrupt import Interrupt
+from harness.run import INTERRUPTED, Request, run
 
 
 def repeat(request: Request, runs: int) -> int:
@@ -19,10 +20,16 @@ def repeat(request: Request, runs: int) -> int:
     """
     run_id = request.run_id or datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
     names = [f"{run_id}-{number}" for number in range(1, runs + 1)]
+    interrupt = Interrupt()  # one for all: a signal between two turns is heard too
+    interrupt.install()
     for round_ in range(1, request.config.rounds + 1):
         for name in names:
             begun = request.continue_or_replace or round_ > 1
-            status = run(replace(request, run_id=name, continue_or_replace=begun, last_round=round_))
+            if interrupt.requested:
+                print("Interrupted; all rows are kept. Repeat the command with --continue_or_replace true.")
+                return INTERRUPTED
+            turn = replace(request, run_id=name, continue_or_replace=begun, last_round=round_)
+            status = run(turn, interrupt)
             if status:
                 print(
                     "That continues one run alone; for all in turn, repeat the command with --continue_or_replace true."

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from harness.interrupt import Interrupt
 from harness.machine import describe_machine
 from harness.plan import drop_done, plan_groups
 from harness.progress import Progress, print_time_sheet
+from harness.resume import find_difference, find_done, keep_references, read_settings
 from harness.store import ResultsLock, RunFolder, StoreError
 from harness.sweep import Sweep
 from harness.telemetry import Telemetry
@@ -54,10 +54,11 @@ class Request:
     last_round: int | None = None
 
 
-def run(request: Request) -> int:
+def run(request: Request, interrupt: Interrupt | None = None) -> int:
     """Measure what is asked for; returns the exit status (0, or 130 when interrupted).
 
-    Raises ValueError and its kin for bad input, before anything is written.
+    `interrupt`: that of several runs in turn, installed before. Raises ValueError and its kin for bad input, before
+    anything is written.
     """
     folder, config = find_folder(request)
     if request.cluster is None:
@@ -82,10 +83,13 @@ def run(request: Request) -> int:
         busy = describe_load(load)
         if busy and config.strict:
             raise StoreError(f"--strict true: {busy}")
-        open_folder(folder, config, machine, models, request)
+        open_folder(folder, config, cluster.machines if cluster else {"": machine}, models, request)
         if busy:
             print(f"Warning: {busy} (--strict true stops instead).")
-        return measure(config, folder, models, machine, load=load, request=request, cluster=cluster)
+        if interrupt is None:
+            interrupt = Interrupt()
+            interrupt.install()
+        return measure(config, folder, models, machine, interrupt, load=load, request=request, cluster=cluster)
     finally:
         if cluster:
             cluster.close()
@@ -98,41 +102,34 @@ def find_folder(request: Request) -> tuple[RunFolder, BenchConfig]:
     folder = RunFolder(request.results_dir / check_run_id(run_id))
     if not request.resume:
         return folder, request.config
-    if not folder.path.is_dir():
-        known = ", ".join(sorted(path.parent.name for path in request.results_dir.glob("*/rows.jsonl"))) or "none"
+    if not folder.begun:
+        there = {path.parent.name for path in request.results_dir.glob("*/rows.jsonl*")}
+        known = ", ".join(sorted(there)) or "none"
         raise StoreError(f"--resume {run_id}: no such run in {request.results_dir} (there are: {known})")
-    return folder, BenchConfig(**folder.read_config())
+    try:
+        return folder, read_settings(folder)
+    except StoreError as error:
+        raise StoreError(f"--resume {run_id}: {error}; start a new run") from None
 
 
 def open_folder(
-    folder: RunFolder, config: BenchConfig, machine: dict[str, Any], models: dict[int, Model], request: Request
+    folder: RunFolder,
+    config: BenchConfig,
+    machines: dict[str, dict[str, Any]],
+    models: dict[int, Model],
+    request: Request,
 ) -> None:
     """Create the run's folder, or accept the one that is there. Raises StoreError when it may not be continued."""
-    if folder.path.exists() and (request.resume or request.continue_or_replace):
-        before = BenchConfig(**folder.read_config())
-        may_go_on = replace(before, rounds=max(before.rounds, config.rounds)) == config  # more rounds do no harm
-        fault = find_difference(folder, machine, models) if may_go_on else "its config differs"
+    if folder.begun and (request.resume or request.continue_or_replace):
+        fault = find_difference(folder, config, machines, models)
         if not fault:
-            if before != config:  # a field that is new since is no difference
+            if read_settings(folder) != config:  # a field that is new since is no difference
                 folder.write_config(asdict(config))
             return
         if request.resume:
             raise StoreError(f"--resume {request.run_id}: {fault}; start a new run")
         print(f"{folder.path}: {fault}; the old run is kept as {folder.set_aside()}")
-    folder.create(asdict(config), machine)
-
-
-def find_difference(folder: RunFolder, machine: dict[str, Any], models: dict[int, Model]) -> str:
-    """Why rows of this folder and new ones of the same config would not belong together; empty when they do."""
-    folder.drop_half_line()
-    for row in folder.read_rows():
-        if row.device != machine["device"]:
-            return f"it was measured on {row.device}, and this machine is {machine['device']}"
-        model = models.get(row.job.image_size)
-        known = {artifact.sha256 for artifact in model.artifacts} if model else set()
-        if row.weights_sha256 not in known or row.artifact_sha256 not in known:
-            return f"the weights or exports at {row.job.image_size} px have changed since"
-    return ""
+    folder.create(asdict(config), next(iter(machines.values())))
 
 
 def measure(
@@ -140,25 +137,29 @@ def measure(
     folder: RunFolder,
     models: dict[int, Model],
     machine: dict[str, Any],
+    interrupt: Interrupt,
     *,
     load: dict[str, Any],
     request: Request,
     cluster: Cluster | None,
 ) -> int:
     """Measure what has no row yet; returns the exit status."""
-    done = {row.job for row in folder.read_rows()}
+    done = find_done(folder.read_rows(), models)
     planned = list(plan_groups(config, list(models)))
     last = request.last_round or config.rounds
     groups = drop_done((group for group in planned if group.first.round <= last), done)
+    if groups:
+        folder.check_appendable()
     threads = config.threads or machine["cpu"]["usable_cores"]
     left = sum(len(group.jobs) for group in groups)
     print(f"Run {folder.run_id} on {machine['device']}, {threads} threads: {left} jobs to measure, {len(done)} done.")
     sys.stdout.flush()
     folder.write_json("models.json", describe_models(models))
-    interrupt, sheet = Interrupt(), TimeSheet()
-    interrupt.install()
+    keep_references(folder, models)
+    folder.make_folder("logs")
+    sheet = TimeSheet()
     wanted = config.calibrate and left > 0 and not (folder.path / "ceilings.json").exists()
-    if wanted and not cluster:
+    if wanted and not cluster and not interrupt.requested:
         calibrate(folder, machine, threads, sheet)
     progress = Progress(Console(), groups, len(done), machine["kind"])  # its clock starts here
     sweep: Sweep | ClusterSweep
@@ -175,12 +176,18 @@ def measure(
     if left:
         write_audit(folder, sweep, load, planned_jobs=sum(len(group.jobs) for group in planned))
         print_time_sheet(sweep.time_sheet.to_dict(), len(cluster.machines) if cluster else 1)
-    if sweep.interrupt.requested:
-        command = make_resume_command(request, folder)
+    command = make_resume_command(request, folder)
+    if interrupt.requested:
         print(f"Interrupted; {progress.count} of {progress.total} rows are kept. Continue: {command}")
         return INTERRUPTED
     if isinstance(sweep, Sweep):
-        keep_traces(find_profiled(request.profile, planned), folder.path / "profiles", sweep.keep_trace)
+        profiled = find_profiled(request.profile, planned)
+        left_out = keep_traces(profiled, folder.path / "profiles", sweep.keep_trace, lambda: interrupt.requested)
+        if left_out:
+            print(
+                f"Interrupted; all rows are kept, {left_out} of {len(profiled)} traces are missing. Continue: {command}"
+            )
+            return INTERRUPTED
     print(f"Rows: {folder.rows_path}")
     return 0
 
@@ -212,8 +219,7 @@ def keep_ceilings(folder: RunFolder, ceilings: dict[str, Any]) -> None:
 
 def write_audit(folder: RunFolder, sweep: Sweep | ClusterSweep, load: dict[str, Any], *, planned_jobs: int) -> None:
     """Keep what the run says of itself; times of a resumed run are added up."""
-    path = folder.path / "audit.json"
-    earlier = json.loads(path.read_text(encoding="utf-8"))["time_sheet_s"] if path.exists() else {}
+    earlier = folder.read_json("audit.json").get("time_sheet_s", {})
     sheet = {name: value + earlier.get(name, 0.0) for name, value in sweep.time_sheet.to_dict().items()}
     overheads = sweep.clock_overhead_ms
     audit = {
@@ -230,6 +236,7 @@ def make_resume_command(request: Request, folder: RunFolder) -> str:
     """What to type to go on with this run."""
     folders = {"--results_dir": (request.results_dir, "results"), "--weights_dir": (request.weights_dir, "weights")}
     changed = [f"{flag} {shlex.quote(str(path))} " for flag, (path, default) in folders.items() if str(path) != default]
-    wanted = {"--cluster": request.cluster, "--accelerator": request.accelerator}
+    profile = f"[{','.join(request.profile)}]" if request.profile else None
+    wanted = {"--cluster": request.cluster, "--accelerator": request.accelerator, "--profile": profile}
     changed += [f"{flag} {shlex.quote(value)} " for flag, value in wanted.items() if value]
     return f"python -m harness {''.join(changed)}--resume {folder.run_id}"

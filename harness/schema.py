@@ -216,7 +216,7 @@ def read_rows(text: str) -> Iterator[Row]:
     Raises SchemaError with the line number for anything else that is not a row.
     """
     complete = text[: text.rfind("\n") + 1]
-    for number, line in enumerate(complete.splitlines(), start=1):
+    for number, line in enumerate(complete.split("\n"), start=1):  # JSON keeps U+2028, where splitlines breaks a line
         if not line.strip():
             continue
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from harness.plan import Group
 from harness.schema import AGAIN, Job
 
 Keep = Callable[[Job, Path], str]  # writes the trace; answers why it could not, or nothing
+Stopped = Callable[[], bool]
 
 
 def name_job(job: Job) -> str:
@@ -27,10 +29,33 @@ def find_profiled(names: Iterable[str], groups: Iterable[Group]) -> list[Job]:
     return [known[name] for name in dict.fromkeys(names)]
 
 
-def keep_traces(jobs: Iterable[Job], folder: Path, keep: Keep) -> None:
-    """Write folder/<job>.json for each job, and say where, or why not: a missing trace costs no row."""
-    for job in jobs:
+def keep_traces(jobs: list[Job], folder: Path, keep: Keep, stopped: Stopped) -> int:
+    """Write folder/<job>.json for each job, and say where, or why not: a missing trace costs no row.
+
+    Answers how many were left out, or given up, because the run was `stopped`.
+    """
+    for number, job in enumerate(jobs):
+        if stopped():
+            return len(jobs) - number
         path = folder / f"{name_job(job).replace('/', '-')}.json"
-        path.parent.mkdir(exist_ok=True)
-        fault = keep(job, path)
+        fault = _keep_whole(job, path, keep)
+        if fault and stopped():
+            return len(jobs) - number
         print(f"No trace of {name_job(job)}: {fault}" if fault else f"Trace (open it in ui.perfetto.dev): {path}")
+    return 0
+
+
+def _keep_whole(job: Job, path: Path, keep: Keep) -> str:
+    """As `keep`, but `path` appears only once its trace is whole, and nothing else of a try that fails.
+
+    A worker that is killed leaves half a file, and ONNX Runtime one of another name.
+    """
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as scratch:
+            fault = keep(job, Path(scratch) / path.name)
+            if not fault:
+                (Path(scratch) / path.name).replace(path)
+            return fault
+    except OSError as error:
+        return f"{path}: cannot write ({error.strerror})"

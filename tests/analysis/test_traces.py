@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from analysis.load import InputError
-from analysis.traces import describe_trace, own_times
+from analysis.study import Study
+from analysis.to_tensorboard import write_events
+from analysis.traces import describe_trace, describe_traces, own_times
 
 
 def span(name: str, ts: float, dur: float, tid: int = 1, cat: str = "cpu_op") -> dict:
@@ -47,6 +50,26 @@ def test_a_file_that_is_no_trace_is_named(tmp_path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(InputError, match=r"t\.json: is no trace"):
         describe_trace(path)
+
+
+def test_a_file_that_is_no_trace_costs_the_others_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is named, on one line."""
+    (tmp_path / "a.json").write_text('{"traceEvents": [{"ph": "X", "na')
+    (tmp_path / "b.json").write_text(json.dumps([span("conv", 0, 100)]))
+    (tmp_path / "c.json").write_bytes(b"\xff")
+    assert [name for name, _ in describe_traces(tmp_path)] == ["b"]
+    assert [line.split(": is no trace")[0] for line in capsys.readouterr().out.splitlines()] == [
+        f"Left out: {tmp_path / name}" for name in ("a.json", "c.json")
+    ]
+
+
+def test_events_are_written_beside_a_file_that_is_no_trace(study: Study, tmp_path: Path) -> None:
+    """`make bench` ends with its report, and nothing half done is left."""
+    run = replace(study.run, folder=tmp_path / "run")
+    (run.folder / "profiles").mkdir(parents=True)
+    (run.folder / "profiles/a.json").write_text("{")
+    write_events(replace(study, run=run), tmp_path / "report", tmp_path / "logs")
+    assert [path.name for path in (tmp_path / "logs/bench").iterdir()] == [run.run_id]
 
 
 def test_own_times_are_those_of_torch_profiler(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -102,10 +103,30 @@ def run_harness(start_harness):
 
 
 @pytest.fixture
-def refuse(complete, monkeypatch, capsys):
-    """What it says, in this process, of arguments that it refuses: one line, with exit status 2."""
+def faulty_here(monkeypatch):
+    """The faulty backend in this process's table; what a run installs for signals is taken back afterwards."""
     monkeypatch.setitem(BACKENDS, "faulty", None)  # taken out of the table again afterwards
     faulty.register()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def run_here(complete, faulty_here, monkeypatch, capsys):
+    """Run it in this process: (exit status, stdout)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["harness", *complete(*arguments)])
+        return main(), capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def refuse(complete, faulty_here, monkeypatch, capsys):
+    """What it says, in this process, of arguments that it refuses: one line, with exit status 2."""
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["harness", *complete(*arguments)])

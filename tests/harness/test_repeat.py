@@ -1,9 +1,13 @@
 """One config in several runs that take turns."""
 
 import json
+import os
+import signal
 
 import pytest
 
+from harness.audit import observe_load
+from harness.run import run
 from harness.schema import read_rows
 from harness.store import RunFolder
 
@@ -39,6 +43,40 @@ def test_what_ran_out_of_time_is_continued_and_not_made_again(run_harness, tmp_p
     assert code == 0, out + err
     assert [row.job for row in read_runs(tmp_path)["run-2"]] == [row.job for row in read_rows(whole)]
     assert rows.read_text().startswith("".join(whole.splitlines(keepends=True)[:-1]))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_between_two_turns_ends_all(run_here, tmp_path, monkeypatch, number):
+    """While the second run looks at the machine, before it measures: no further row is."""
+    loads = []
+
+    def observe_twice(kind):
+        loads.append(observe_load(kind, 0.01))
+        if len(loads) == 2:
+            os.kill(os.getpid(), number)
+        return loads[-1]
+
+    monkeypatch.setattr("harness.run.observe_load", observe_twice)
+    arguments = ("--backends", "[faulty/missing]", "--rounds", "2", "--run_id", "run", "--repeat", "2")
+    status, out = run_here(*arguments)
+    assert status == 130
+    assert "repeat the command with --continue_or_replace true" in out
+    runs = {path.parent.name: len(path.read_text().splitlines()) for path in tmp_path.glob("results/*/rows.jsonl")}
+    assert runs.pop("run-1") == 2
+    assert sum(runs.values()) == 0
+
+
+def test_a_signal_after_the_last_row_of_a_turn_begins_no_other(run_here, tmp_path, monkeypatch):
+    def run_and_signal(request, interrupt):
+        status = run(request, interrupt)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return status
+
+    monkeypatch.setattr("harness.repeat.run", run_and_signal)
+    status, out = run_here("--backends", "[faulty/missing]", "--run_id", "run", "--repeat", "2")
+    assert status == 130
+    assert "Interrupted; all rows are kept. Repeat the command with --continue_or_replace true." in out
+    assert [path.name for path in tmp_path.glob("results/run-*")] == ["run-1"]
 
 
 @pytest.mark.parametrize(("rounds", "kept"), [("3", True), ("1", False)])

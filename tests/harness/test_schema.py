@@ -65,6 +65,13 @@ def test_a_line_cut_short_by_a_killed_writer_is_left_out():
     assert list(read_rows(line + "\n" + line[:50])) == [ROW]
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85"])
+def test_what_unicode_calls_a_line_end_does_not_end_a_row(separator):
+    """A library's message may hold one, and JSON writes it as it is."""
+    row = dataclasses.replace(ROW, status="unavailable", reason=f"one paragraph{separator}another")
+    assert list(read_rows(f"{row.to_json()}\n{ROW.to_json()}\n")) == [row, ROW]
+
+
 def test_a_damaged_line_is_named():
     """Damage anywhere else is an error with its line number."""
     with pytest.raises(SchemaError, match="line 2: not JSON"):
