@@ -119,5 +119,5 @@ class ServerRow:
 
 def read_server_rows(text: str) -> Iterator[ServerRow]:
     """Rows of a `server.jsonl` text. A last line without its line end (a writer was killed) is left out."""
-    for line in text[: text.rfind("\n") + 1].splitlines():
+    for line in text.split("\n")[:-1]:
         yield ServerRow.from_json(line)

@@ -320,3 +320,8 @@ def test_a_row_cannot_be_built_wrong():
 def test_settings_touch_nothing():
     """The defaults are valid."""
     assert ServerConfig().p99_limit_ms == 100
+
+
+def test_what_unicode_calls_a_line_end_does_not_end_a_serving_row():
+    row = make_row(status="crashed", reason="one paragraph\u2028another")
+    assert list(read_server_rows(row.to_json() + "\n" + row.to_json())) == [row]
