@@ -12,7 +12,7 @@ from jsonargparse.typing import PositiveInt
 
 from harness.config import BenchConfig
 from harness.repeat import repeat
-from harness.run import Request, run
+from harness.run import INTERRUPTED, Request, run
 from harness.server_config import ServerConfig
 from harness.server_run import run_server
 
@@ -98,12 +98,14 @@ def main() -> int:
     args = parser.parse_args(["--print_config=comments" if a == "--print_config" else a for a in sys.argv[1:]])
     try:
         if args.scenario == "server":
-            unused = ("resume", "continue_or_replace", "cluster", "accelerator")
+            unused = ("resume", "continue_or_replace", "cluster", "accelerator", "profile", "only")
             refuse(args, *unused, why="with --scenario server, which is measured anew and on this machine")
             if args.repeat > 1:
                 raise ValueError("--repeat: not with --scenario server; start it as often as you want")
             settings = pick(ServerConfig, args)
             return run_server(pick(BenchConfig, args), settings, args.run_id, args.weights_dir, args.results_dir)
+        if args.cluster is None:
+            refuse(args, "accelerator", why="without --cluster")
         request = Request(
             config=pick(BenchConfig, args),
             run_id=args.resume or args.run_id,
@@ -121,6 +123,9 @@ def main() -> int:
         return repeat(request, args.repeat)
     except ValueError as error:
         parser.error(str(error))
+    except KeyboardInterrupt:  # before a run takes the signal over: nothing has been measured
+        print("Interrupted.")
+        return INTERRUPTED
 
 
 def pick(kind: type[Settings], args: jsonargparse.Namespace) -> Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def find_models(
     Engines are those that were built for `gpu`, by the TensorRT version (`tensorrt`) that each backend runs.
     Raises ArtifactError naming the first thing that is missing or changed, and the command that makes it.
     """
-    current = [artifact for artifact in read_manifests(weights_dir, "best_*.json") if _is_current(artifact)]
+    current = read_manifests(weights_dir, "best_*.json", is_wanted=_is_current)
     if not current:
         raise ArtifactError(f"--weights_dir {weights_dir}: no trained weights there; run `make train export` first")
     weights = {a.manifest["image_size"]: a for a in current if is_of(a, arch)}
@@ -124,26 +125,41 @@ def check_model(model: Model) -> None:
         artifact.verify(export)
 
 
-def read_manifests(folder: Path, pattern: str) -> list[Artifact]:
-    """Manifests of a folder, sorted by name. Raises ArtifactError for one that is not readable JSON.
+def read_manifests(
+    folder: Path, pattern: str, is_wanted: Callable[[Path, dict[str, Any]], bool] | None = None
+) -> list[Artifact]:
+    """Manifests of a folder that are wanted (all, unless told), sorted by name.
 
-    Hidden files are left aside: what a writer that was killed had not finished.
+    Hidden files are left aside: what a writer that was killed had not finished. Raises ArtifactError for one that is
+    not readable JSON, or lacks what is needed.
     """
     found = []
     for path in sorted(path for path in folder.glob(pattern) if not path.name.startswith(".")):
         try:
             manifest = json.loads(path.read_text(encoding="utf-8"))
-            manifest["image_size"], manifest["sha256"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            if is_wanted is not None and not is_wanted(path, manifest):
+                continue
+            wrong = [name for name, kind in _needed(path).items() if type(manifest[name]) is not kind]
+            if wrong:
+                raise TypeError(f"{wrong[0]} is {manifest[wrong[0]]!r}")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArtifactError(f"{path} is not a manifest ({error!r}): delete it and run its stage again") from None
         found.append(Artifact(_artifact_path(path, manifest), manifest))
     return found
 
 
+def _needed(path: Path) -> dict[str, type]:
+    """What a manifest must hold, by what it describes."""
+    if path.name.startswith("best_"):
+        return {"image_size": int, "sha256": str, "num_classes": int}
+    derived = {"image_size": int, "sha256": str, "weights_sha256": str}
+    return derived if path.parent.name == "reference" else {**derived, "precision": str}
+
+
 def _artifact_path(manifest_path: Path, manifest: dict[str, Any]) -> Path:
     """The file beside its manifest. Exports name it; weights are a .pth and a reference is a .npz of the same stem."""
     name = manifest.get("artifact") or manifest_path.stem + (".npz" if manifest.get("kind") == "reference" else ".pth")
-    if Path(name).name != name:
+    if not isinstance(name, str) or Path(name).name != name:
         raise ArtifactError(f"{manifest_path}: artifact {name!r} must be a file name in the same folder")
     return manifest_path.with_name(name)
 
@@ -161,6 +177,6 @@ def _export(arch: str, size: int | None = None, target: str = "") -> str:
     return f"run `{f'python -m export {network_flags(arch, size)}'.rstrip()}{target}`"
 
 
-def _is_current(artifact: Artifact) -> bool:
-    """Training keeps replaced weights as *.previous.*; they are not candidates."""
-    return ".previous" not in artifact.path.name
+def _is_current(path: Path, manifest: dict[str, Any]) -> bool:
+    """Whether weights have the name that training gives; replaced ones (*.previous.*) and users' copies have others."""
+    return path.stem == f"best_{manifest.get('arch', ARCH)}_{manifest.get('image_size')}"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from harness.backends import BACKENDS, family
 from harness.schema import ARCH, PRECISIONS
+
+MOST_SECONDS = 1e6  # of a job: 11 days
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ class BenchConfig:
             _require(not isinstance(value, float) or math.isfinite(value), name, value, "must be a finite number")
         for name in ("target_percent", "max_seconds", "warmup_percent", "warmup_window_ms", "job_timeout_s"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "must be over 0")
+        _require(self.job_timeout_s <= MOST_SECONDS, "job_timeout_s", self.job_timeout_s, f"is over {MOST_SECONDS:g}")
         for name in ("min_seconds", "min_warmup_seconds", "boundary_seconds", "load_seconds", "saturation_percent"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "must be 0 or more")
         for text in self.backends:
@@ -147,6 +151,13 @@ class BenchConfig:
             ("batch_sizes", batch_size, list(map(str, self.batches))),
         ):
             _require(value in known, "only", text, f"{value or 'nothing'} is not among --{flag}")
+
+    def check_sizes(self, known: Collection[int]) -> None:
+        """Raises ValueError for a cell of `only` at an image size that is not among the exported ones."""
+        for text in self.only:
+            size = int(text.partition(":")[2].partition(":")[0])
+            there = ", ".join(map(str, sorted(known)))
+            _require(size in known, "only", text, f"{size} px is not exported (there are {there})")
 
     def load_seconds_at(self, batch_size: int) -> float:
         """Length of the window of steady load at a batch size, in s."""

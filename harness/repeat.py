@@ -5,11 +5,15 @@ Turns, because a machine's own speed drifts over minutes: one run after the othe
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 
 from harness.interrupt import Interrupt
 from harness.run import INTERRUPTED, Request, run
+
+RESULTS = Path("results")  # where the analysis looks unless told
 
 
 def repeat(request: Request, runs: int) -> int:
@@ -35,5 +39,6 @@ def repeat(request: Request, runs: int) -> int:
                     "That continues one run alone; for all in turn, repeat the command with --continue_or_replace true."
                 )
                 return status
-    print(f"How far the runs lie apart: python -m analysis spread {' '.join(names)}")
+    folder = [] if request.results_dir == RESULTS else ["--results_dir", str(request.results_dir)]
+    print(f"How far the runs lie apart: {shlex.join(['python', '-m', 'analysis', 'spread', *names, *folder])}")
     return 0

@@ -67,6 +67,7 @@ def run(request: Request, interrupt: Interrupt | None = None) -> int:
         models = find_models(request.weights_dir, config.image_sizes, config.arch, machine["device"], versions)
     else:
         models = find_models(request.weights_dir, config.image_sizes, config.arch)
+    config.check_sizes(models)
     find_profiled(request.profile, plan_groups(config, list(models)))
     if request.cluster is not None and request.profile:
         raise ValueError("--profile: traces jobs on this machine only; leave --cluster out")
@@ -172,9 +173,12 @@ def measure(
         if machine["kind"] == "cuda" and telemetry.absent:
             print(f"No GPU telemetry: {telemetry.absent}.", flush=True)
         sweep = Sweep(config, folder, models, machine, threads, progress.show_row, telemetry, interrupt, sheet)
+    jobs = sum(len(group.jobs) for group in planned)
+    if left:  # before any row: a report of a run that is killed tells what is missing
+        folder.write_json("audit.json", {**folder.read_json("audit.json"), "load_before": load, "planned_jobs": jobs})
     sweep.run(groups)
     if left:
-        write_audit(folder, sweep, load, planned_jobs=sum(len(group.jobs) for group in planned))
+        write_audit(folder, sweep, load, planned_jobs=jobs)
         print_time_sheet(sweep.time_sheet.to_dict(), len(cluster.machines) if cluster else 1)
     command = make_resume_command(request, folder)
     if interrupt.requested:

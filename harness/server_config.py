@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -29,6 +30,9 @@ class ServerConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"--{name} {value}: must be a finite number")
         for name in ("rate", "p99_limit_ms", "serve_seconds", "search_seconds"):
             value = getattr(self, name)
             if value is not None and value <= 0:

@@ -26,6 +26,8 @@ def run_server(
     name = check_run_id(run_id or datetime.now(timezone.utc).strftime("server-%Y%m%d-%H%M%S"))
     folder = RunFolder(results_dir / name)
     folder.rows_path = folder.path / "server.jsonl"
+    if folder.begun:
+        raise ValueError(f"--run_id {name}: {folder.path} exists; give another, a serving check is not continued")
     machine = describe_machine(config.device)
     versions = find_tensorrt_versions(config, machine["kind"])
     models = find_models(weights_dir, config.image_sizes, config.arch, machine["device"], versions)

@@ -93,3 +93,11 @@ def test_what_a_killed_writer_left_is_no_manifest(weights_dir):
     """Files are written under a hidden name first."""
     (weights_dir / "reference" / ".resnet18_8.abc123.json").write_text("")
     assert list(find_models(weights_dir, [])) == [8]
+
+
+def test_copies_of_weights_under_other_names_are_left_aside(weights_dir):
+    """Those that training has replaced, and a user's own; whole or not."""
+    kept = find_models(weights_dir, [])[8].weights
+    for name in ("best_resnet18_8.previous", "best_resnet18_8_old", "best_resnet18_8 (copy)"):
+        (weights_dir / f"{name}.json").write_text(json.dumps(kept.manifest | {"sha256": "0" * 64}))
+    assert find_models(weights_dir, [])[8].weights == kept

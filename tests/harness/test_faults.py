@@ -88,6 +88,7 @@ def test_kill_9_loses_no_finished_row(start_harness, run_harness, tmp_path):
     process.kill()
     process.communicate()
     path = tmp_path / "results/r/rows.jsonl"
+    assert json.loads(path.with_name("audit.json").read_text())["planned_jobs"] == 5, "a report tells what is missing"
     before = path.read_text()
     path.write_text(before + '{"run_id":"r","started')
     code, out, err = run_harness("--resume", "r")

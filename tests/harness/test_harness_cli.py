@@ -19,6 +19,9 @@ from harness.audit import observe_load
         (["--batch_sizes", "[0]"], "--batch_sizes 0: each must be at least 1"),
         (["--job_timeout_s", ".inf"], "--job_timeout_s inf: must be a finite number"),
         (["--warmup_window_ms", ".inf"], "--warmup_window_ms inf: must be a finite number"),
+        (["--job_timeout_s", "1e20"], "--job_timeout_s 1e+20: is over 1e+06"),
+        (["--only", "[pytorch/eager/fp32:999:1]", "--backends", "[pytorch]"], "999 px is not exported (there are 8)"),
+        (["--accelerator", "H200"], "--accelerator: not without --cluster"),
         (["--batch_sizes", "abc"], "batch_sizes"),
         (["--image_sizes", "[-5]"], "--image_sizes -5"),
         (["--image_sizes", "[96]"], "--image_sizes 96: no weights for it (there are 8)"),
@@ -51,6 +54,16 @@ def swap_manifest_path(folder):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"artifact": "../../etc/passwd"}))
 
 
+def strip_reference(folder):
+    path = folder / "reference/resnet18_8.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "weights_sha256"}))
+
+
+def quote_classes(folder):
+    path = folder / "best_resnet18_8.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_classes": "10"}))
+
+
 def retrain(folder):
     path = folder / "reference/resnet18_8.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"weights_sha256": "0" * 64}))
@@ -63,6 +76,8 @@ def retrain(folder):
         (damage_reference, "run `python -m export --image_size 8`"),
         (damage_manifest, "best_resnet18_8.json is not a manifest"),
         (swap_manifest_path, "must be a file name in the same folder"),
+        (strip_reference, "resnet18_8.json is not a manifest (KeyError('weights_sha256'))"),
+        (quote_classes, "best_resnet18_8.json is not a manifest (TypeError(\"num_classes is '10'\"))"),
         (retrain, "was made from other weights than"),
     ],
 )

@@ -30,7 +30,8 @@ def test_runs_take_turns_and_every_round_has_new_workers(run_harness, tmp_path):
         (name, row.job.contender, row.job.round, row.executed["pid"]) for name, rows in runs.items() for row in rows
     }
     assert len(pids) == len({pid for *_, pid in pids}) == 8
-    assert out.splitlines()[-1].endswith("python -m analysis spread run-1 run-2")
+    command = f"python -m analysis spread run-1 run-2 --results_dir {tmp_path / 'results'}"
+    assert out.splitlines()[-1].endswith(command)
 
 
 def test_what_ran_out_of_time_is_continued_and_not_made_again(run_harness, tmp_path):

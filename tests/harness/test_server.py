@@ -283,7 +283,10 @@ def test_it_serves_the_engine_of_this_gpu_and_its_tensorrt(weights_dir, tmp_path
     [
         (["--rate", "0"], "--rate 0.0: must be over 0"),
         (["--batch_delay_ms", "-1"], "--batch_delay_ms -1.0: must be 0 or more"),
+        (["--rate", ".nan"], "--rate nan: must be a finite number"),
+        (["--serve_seconds", ".inf"], "--serve_seconds inf: must be a finite number"),
         (["--resume", "r"], "--resume: not with --scenario server"),
+        (["--profile", "[x]"], "--profile: not with --scenario server"),
     ],
 )
 def test_bad_settings_are_one_line(refuse, arguments, expected):
