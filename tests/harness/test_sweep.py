@@ -1,7 +1,5 @@
 """What a sweep does beyond one job after another: workers kept over image sizes, batches that are not worth a try."""
 
-import shutil
-
 import pytest
 from conftest import add_image_size
 
@@ -93,10 +91,10 @@ def test_a_log_that_cannot_be_written_ends_the_run_with_one_line(run_harness, tm
     run_harness("--backends", "[faulty/fine]", "--batch_sizes", "[1,2]", "--run_id", "run")
     rows = tmp_path / "results/run/rows.jsonl"
     rows.write_text(rows.read_text().splitlines(keepends=True)[0])
-    logs = tmp_path / "results/run/logs"
-    shutil.rmtree(logs)
-    logs.write_text("no folder")
+    log = tmp_path / "results/run/logs/faulty-fine-fp32-8.log"
+    log.unlink()
+    log.mkdir()
     code, _, err = run_harness("--resume", "run")
     assert (code, err.count("\n")) == (2, 1)
-    assert f"{logs}/faulty-fine-fp32-8.log: cannot be written" in err
+    assert f"{log}: cannot be written" in err
     assert len(list(RunFolder(tmp_path / "results" / "run").read_rows())) == 1
