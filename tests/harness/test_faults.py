@@ -17,7 +17,7 @@ FAULTS = [
     ("segfault", "ok", "", "crashed", "killed by SIGSEGV"),
     ("exit", "ok", "", "crashed", "ended with exit status 3"),
     ("raise", "ok", "", "crashed", "RuntimeError: the kernel refused"),
-    ("hang", "ok", "", "timeout", "no answer within 5 s"),
+    ("hang", "ok", "", "timeout", "no answer within 8 s"),
     ("allocate", "ok", "", "oom", ""),
     ("killed", "ok", "", "oom", "killed by SIGKILL"),
     ("missing", "unavailable", "libfaulty.so is not here", "unavailable", "libfaulty.so is not here"),
@@ -39,7 +39,7 @@ def rows_of(tmp_path, run_id="r"):
 def test_every_fault_costs_its_own_row_and_nothing_else(run_harness, tmp_path):
     """All faults in one run: statuses and reasons as in the table, exit status 0."""
     backends = json.dumps([f"faulty/{fault}" for fault, *_ in FAULTS])
-    code, out, err = run_harness("--backends", backends, "--run_id", "r", "--job_timeout_s", "5")
+    code, out, err = run_harness("--backends", backends, "--run_id", "r", "--job_timeout_s", "8")
     assert (code, err) == (0, ""), err
     rows = rows_of(tmp_path)
     found = {(row.job.variant, row.job.batch_size): row for row in rows}
@@ -117,7 +117,7 @@ def test_interruption_finishes_the_row_and_says_how_to_go_on(start_harness, run_
 
 def test_a_second_harness_on_one_results_folder_is_refused(start_harness, run_harness, tmp_path):
     """One line, exit status 2, and the first goes on undisturbed."""
-    first = start_harness(*SLOW)
+    first = start_harness(*SLOW, "--min_seconds", "1")  # longer than a busy machine needs to start the second
     wait_for_rows(tmp_path, 1, first)
     code, _, err = run_harness("--backends", "[faulty/fine]", "--run_id", "other")
     first.communicate(timeout=60)
