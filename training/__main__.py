@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import errno
 import gc
 import itertools
 import logging
@@ -20,6 +19,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from training.averaging import WeightEma
 from training.best_weights import BestWeights
@@ -31,10 +31,12 @@ from training.ending import run_until_ended
 from training.errors import TrainingError, require
 from training.limiter import PipelineReport
 from training.loopback import choose_environment
+from training.refusals import check_folder, explain_failure, find_trainer_flag
 from training.resume import Checkpoint, open_checkpoint
 from training.tune import find_batch_size, find_learning_rate
 
 LOGS_DIR = Path("lightning_logs")
+LARGEST_SEED = 2**32 - 1  # of NumPy's
 
 
 class OneLineParser(LightningArgumentParser):
@@ -137,6 +139,8 @@ class TrainingCLI(LightningCLI):
         """Read the command line, and refuse a --ckpt_path that cannot be resumed before Lightning opens it."""
         super().parse_arguments(parser, args)
         config = self.config[self.config.subcommand]
+        seed = config.seed_everything
+        require(0 <= int(seed or 0) <= LARGEST_SEED, f"--seed_everything: {seed}; give 0 to {LARGEST_SEED}")
         self.checkpoint: Checkpoint | None = None
         if config.ckpt_path not in (None, "hpc", "registry"):
             self.checkpoint = open_checkpoint(
@@ -188,7 +192,11 @@ class TrainingCLI(LightningCLI):
         kwargs["enable_model_summary"] = bool(asked.enable_model_summary)
         kwargs["use_distributed_sampler"] = False  # training.ranks shares the images out
         kwargs["plugins"] = asked.plugins or choose_environment(asked.num_nodes)
-        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        try:
+            return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        except (MisconfigurationException, ValueError, ImportError) as error:
+            line = " ".join(str(error).split())
+            raise TrainingError(f"{find_trainer_flag(line, asked)}: {line}") from error
 
     def _make_logger(self) -> TensorBoardLogger:
         """A new folder; a resumed run goes on in its own, from the step of its checkpoint."""
@@ -208,7 +216,13 @@ class TrainingCLI(LightningCLI):
         return LOGS_DIR / self._name_run() / "checkpoints" if homeless else None
 
     def before_fit(self) -> None:
-        """Find what was asked for, the batch size first: the learning rate depends on it."""
+        """Refuse folders that could not be written; find what was asked for, the batch size first.
+
+        The learning rate depends on it.
+        """
+        if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            check_folder(Path(self.model.weights_dir) / "samples", "--weights_dir: ")
+            check_folder(LOGS_DIR)
         if self._get(self.config_init, "find_batch_size"):
             require(
                 self.trainer.strategy.root_device.type == "cuda",
@@ -261,10 +275,8 @@ def main() -> None:
     except TrainingError as error:
         # An error in a loader process arrives with that process's traceback before it.
         fail(str(error).strip().splitlines()[-1])
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        fail("the disk is full; make room, then go on with --ckpt_path last")
+    except (OSError, MemoryError, torch.OutOfMemoryError) as error:
+        fail(explain_failure(error))
 
 
 if __name__ == "__main__":
