@@ -119,7 +119,7 @@ def test_a_full_disk_names_the_file_that_was_being_written(bare, capsys, monkeyp
     assert bare.everything() == before
 
 
-def test_an_interrupt_while_libraries_are_imported_has_no_traceback(bare, capsys, monkeypatch) -> None:
+def test_an_interrupt_before_the_work_begins_has_no_traceback(bare, capsys, monkeypatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
