@@ -104,6 +104,8 @@ def read_options(arguments: list[str] | None = None) -> Options:
         parser.error(f"--reference_images: {options.reference_images} is not at least 1")
     if not options.to:
         parser.error(f"--to: empty; name one or more of {', '.join(get_args(Target))}")
+    if options.image_size == []:
+        parser.error("--image_size: empty; name one or more sizes in px, or leave it out for all")
     make_engine_settings(options, parser)
     return options
 
@@ -115,10 +117,9 @@ def make_engine_settings(options: Options, parser: OneLineParser | None = None) 
             raise ValueError("--engine_profiles and --engine_precisions need at least one each")
         if options.engine_optimization_level not in (None, *range(6)):
             raise ValueError(f"--engine_optimization_level: {options.engine_optimization_level} is not 0 to 5")
-        profiles = [parse_profile(text) for text in options.engine_profiles]
         return EngineSettings(
             list(options.engine_precisions),
-            profiles,
+            [_parse_profile(text) for text in options.engine_profiles],
             options.engine_optimization_level,
             options.engine_stem,
             options.engine_input,
@@ -129,9 +130,22 @@ def make_engine_settings(options: Options, parser: OneLineParser | None = None) 
         parser.error(str(error))
 
 
+def _parse_profile(text: int | str) -> list[int]:
+    try:
+        return parse_profile(text)
+    except ValueError as error:
+        raise ValueError(f"--engine_profiles: {error}") from None
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0 done, 1 an artefact failed its check and was not kept, 2 bad input, 130 interrupted."""
-    options = read_options(arguments)
+    try:
+        return _run(read_options(arguments))
+    except KeyboardInterrupt:
+        return _stop(130, "interrupted; finished files are whole, run it again for the rest")
+
+
+def _run(options: Options) -> int:
     from export.files import BadInputError  # noqa: PLC0415 - torch takes seconds: --help and bad flags do not wait
     from training.checkpoint import TrainingError  # noqa: PLC0415
 
@@ -141,8 +155,6 @@ def main(arguments: list[str] | None = None) -> int:
         return _stop(2, f"error: {error}")
     except OSError as error:
         return _stop(2, f"error: {error.filename}: {error.strerror}; check its permissions and the free space")
-    except KeyboardInterrupt:
-        return _stop(130, "interrupted; finished files are whole, run it again for the rest")
 
 
 def _stop(status: int, line: str) -> int:

@@ -30,7 +30,8 @@ class CheckFailedError(RuntimeError):
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path in `path`'s folder; move it onto `path` when the block ends without an exception.
 
-    Whatever stops the block, a file that stood at `path` stays whole and the temporary one is removed.
+    Whatever stops the block, a file that stood at `path` stays whole and the temporary one is removed. An OSError that
+    names no file, as of a full disk, names `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
@@ -40,5 +41,9 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o644)  # mkstemp makes it private
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None:  # NumPy says of a full disk how much it wrote, and no more
+            error.strerror, error.filename = error.strerror or str(error), str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from export.files import BadInputError, sha256_of
+from export.source import check_finite, read_normalization
 from training.checkpoint import (
     CheckpointError,
     Metadata,
@@ -41,7 +42,7 @@ def adopt(
     the same, and replaced on `may_replace` alone. Raises BadInputError or TrainingError for what cannot be used.
     """
     state_dict, given = read_state_dict(weights), read_description(weights)
-    sizes = image_sizes or ([given["image_size"]] if "image_size" in given else [])
+    sizes = image_sizes or find_size(weights, given)
     if not sizes:
         mend = "give the size to export it for, e.g. --image_size 224"
         raise BadInputError(f"--image_size: {weights} has no {weights.stem}.json that says its image size; {mend}")
@@ -98,6 +99,17 @@ def read_description(weights: Path) -> dict[str, Any]:
     return given
 
 
+def find_size(weights: Path, given: dict[str, Any]) -> list[int]:
+    """The image size in px that the JSON beside `weights` names, if any. Raises BadInputError when it is no number."""
+    if given.get("image_size") is None:
+        return []
+    if type(given["image_size"]) is not int:
+        raise BadInputError(
+            f"{weights.with_suffix('.json')}: image_size {given['image_size']!r} is no whole number; mend or delete it"
+        )
+    return [given["image_size"]]
+
+
 def find_arch(weights: Path, state_dict: StateDict, described: Any, asked: str | None, image_size: int) -> str:
     """The network that the JSON, the flag or the layers name. Raises BadInputError or TrainingError.
 
@@ -129,13 +141,16 @@ def describe(weights: Path, state_dict: StateDict, given: dict[str, Any], arch: 
     accuracy = given.get("accuracy")
     if accuracy is not None and not (isinstance(accuracy, int | float) and 0 <= accuracy <= 1):
         raise BadInputError(f"{file}: accuracy {accuracy!r} is not a share from 0 to 1; mend or delete it")
+    normalization = given.get("normalization") or IMAGENET
+    read_normalization(file, normalization)
+    check_finite(weights, state_dict)
     same_size = given.get("image_size", image_size) == image_size
     known: dict[str, Any] = {name: given.get(name) if same_size else None for name in TRAINED}
     return Metadata(
         image_size=image_size,
         num_classes=found,
         classes=[str(name) for name in classes],
-        normalization=given.get("normalization") or IMAGENET,
+        normalization=normalization,
         data=given["data"] if isinstance(given.get("data"), dict) else {},
         init_from=str(weights),
         created_at=str(given.get("created_at") or datetime.now(UTC).isoformat(timespec="seconds")),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from export.artifacts import Artifact
-from export.files import CheckFailedError, replacing, sha256_of
+from export.files import BadInputError, CheckFailedError, replacing, sha256_of
 from export.flops import Cost, count_cost
 from export.manifest import (
     MANIFEST_FORMAT,
@@ -68,7 +68,13 @@ class WeightsExport:
         manifest = read_manifest(artifact.manifest_path(self.settings.weights_dir))
         if not self.settings.force and is_current(manifest, self._identity(artifact), sha256_of(path)):
             return read_logits(path)
-        return reference_logits(self.source.network, self.images, self.source.mean, self.source.std)
+        logits = reference_logits(self.source.network, self.images, self.source.mean, self.source.std)
+        if not np.isfinite(logits).all():
+            raise BadInputError(
+                f"{self.source.weights}: PyTorch's logits are not finite, so nothing can be held against them; "
+                f"train that size again, with a lower --model.learning_rate, or mend its normalization"
+            )
+        return logits
 
     @cached_property
     def cost(self) -> Cost:

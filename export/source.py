@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
 from export.artifacts import image_sizes
 from export.files import BadInputError
 from export.samples import Samples, check_samples, synthetic_samples
-from training.checkpoint import load_samples, load_weights, samples_path
+from training.checkpoint import StateDict, find_not_finite, load_samples, load_weights, samples_path
 from training.network import build_network, check_arch, network_arguments
+
+LARGEST_NUMBER = 3.4e38  # of float32
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,8 @@ def read_source(weights: Path) -> Source:
     """
     state_dict, about = load_weights(weights)
     size = about.image_size
-    mean, std = (about.normalization.get(name) for name in ("mean", "std"))
-    if not _three_numbers(mean) or not _three_numbers(std) or min(std or [0]) <= 0:
-        raise BadInputError(
-            f"{weights.with_suffix('.json')}: normalization needs three numbers each for mean and std, std above 0"
-        )
+    mean, std = read_normalization(weights.with_suffix(".json"), about.normalization)
+    check_finite(weights, state_dict)
     network = build_network(about.num_classes, arch=about.arch, image_size=size)
     network.load_state_dict(state_dict)
     file = samples_path(weights)
@@ -75,12 +74,29 @@ def read_source(weights: Path) -> Source:
         arch_arguments=network_arguments(about.arch, size),
         image_size=size,
         classes=about.classes,
-        mean=mean or [],
-        std=std or [],
+        mean=mean,
+        std=std,
         network=network.eval(),
         samples=samples or synthetic_samples(size),
     )
 
 
-def _three_numbers(values: list[float] | None) -> bool:
-    return isinstance(values, list) and len(values) == 3 and all(isinstance(value, int | float) for value in values)
+def read_normalization(file: Path, given: Any) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of the three channels, as `file` gives them. Raises BadInputError."""
+    mean, std = (given.get(name) if isinstance(given, dict) else None for name in ("mean", "std"))
+    if not _three_numbers(mean) or not _three_numbers(std) or min(std) <= 0:
+        raise BadInputError(f"{file}: normalization needs three numbers each for mean and std, std above 0; mend it")
+    return mean, std
+
+
+def check_finite(weights: Path, state_dict: StateDict) -> None:
+    """Raises BadInputError for weights of a training that diverged."""
+    if name := find_not_finite(state_dict):
+        raise BadInputError(
+            f"{weights}: {name} is not finite: its training diverged; train it again with a lower learning rate"
+        )
+
+
+def _three_numbers(values: Any) -> TypeGuard[list[float]]:
+    numbers = isinstance(values, list) and all(type(value) in (int, float) for value in values)
+    return numbers and len(values) == 3 and all(abs(value) <= LARGEST_NUMBER for value in values)  # no NaN

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import errno
 import gc
 import itertools
 import logging
@@ -20,6 +19,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from training.averaging import WeightEma
 from training.best_weights import BestWeights
@@ -31,10 +31,12 @@ from training.ending import run_until_ended
 from training.errors import TrainingError, require
 from training.limiter import PipelineReport
 from training.loopback import choose_environment
+from training.refusals import check_folder, explain_failure, find_trainer_flag
 from training.resume import Checkpoint, open_checkpoint
 from training.tune import find_batch_size, find_learning_rate
 
 LOGS_DIR = Path("lightning_logs")
+LARGEST_SEED = 2**32 - 1  # of NumPy's
 
 
 class OneLineParser(LightningArgumentParser):
@@ -48,12 +50,18 @@ class OneLineParser(LightningArgumentParser):
 
 
 class SaveFitConfig(SaveConfigCallback):
-    """Keeps the configuration of a training; validate and test have no folder of their own to put it in."""
+    """Keeps the configuration of a training; without a logger, as for validate and test, it has no folder for it."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """See the base class."""
-        if stage == "fit":
+        """See the base class. Raises TrainingError when another configuration stands in the logger's folder."""
+        if stage != "fit" or not trainer.loggers:
+            return
+        try:
             super().setup(trainer, pl_module, stage)
+        except RuntimeError as error:
+            raise TrainingError(
+                f"--trainer.logger: {trainer.log_dir} holds a {self.config_filename} already; name a new folder"
+            ) from error
 
 
 class TrainingCLI(LightningCLI):
@@ -66,7 +74,6 @@ class TrainingCLI(LightningCLI):
             seed_everything_default=0,
             parser_class=OneLineParser,
             save_config_callback=SaveFitConfig,
-            save_config_kwargs={"overwrite": True},  # by a resumed run alone: others have a new folder
             trainer_defaults={"max_epochs": 30, "log_every_n_steps": 5, "num_sanity_val_steps": 0},
             auto_configure_optimizers=False,
             args=args,
@@ -132,12 +139,15 @@ class TrainingCLI(LightningCLI):
         """Read the command line, and refuse a --ckpt_path that cannot be resumed before Lightning opens it."""
         super().parse_arguments(parser, args)
         config = self.config[self.config.subcommand]
+        seed = config.seed_everything
+        require(0 <= int(seed or 0) <= LARGEST_SEED, f"--seed_everything: {seed}; give 0 to {LARGEST_SEED}")
         self.checkpoint: Checkpoint | None = None
         if config.ckpt_path not in (None, "hpc", "registry"):
             self.checkpoint = open_checkpoint(
                 config.ckpt_path, LOGS_DIR, run_prefix(config.model.arch, config.data.image_size)
             )
             config.ckpt_path = str(self.checkpoint.path)
+            self.save_config_kwargs = {"overwrite": self.checkpoint.run is not None}  # others have a new folder
             require(
                 self.config.subcommand != "fit" or self.checkpoint.averaged == (config.ema_decay is not None),
                 f"--ema_decay: give it to all parts of a run or to none; {self.checkpoint.path} was written "
@@ -165,10 +175,11 @@ class TrainingCLI(LightningCLI):
             kwargs["logger"] = False if self.subcommand == "validate" else self._make_logger()
             callbacks += [LearningRateMonitor("step")] if self.subcommand == "fit" else []
         if asked.enable_checkpointing is not False and self.subcommand == "fit":
+            folder = self._find_checkpoint_folder(asked)
             callbacks += [
-                ModelCheckpoint(monitor="val/accuracy", mode="max"),
+                ModelCheckpoint(folder, monitor="val/accuracy", mode="max"),
                 # Lightning's save_last writes again only when the best has changed
-                ModelCheckpoint(filename="last", enable_version_counter=False, save_on_train_epoch_end=True),
+                ModelCheckpoint(folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True),
             ]
         if self.model.init_from:
             kwargs["max_epochs"] = self._get(self.config_init, "warm_start_epochs") or asked.max_epochs
@@ -181,18 +192,37 @@ class TrainingCLI(LightningCLI):
         kwargs["enable_model_summary"] = bool(asked.enable_model_summary)
         kwargs["use_distributed_sampler"] = False  # training.ranks shares the images out
         kwargs["plugins"] = asked.plugins or choose_environment(asked.num_nodes)
-        return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        try:
+            return super().instantiate_trainer(callbacks=callbacks, **kwargs)
+        except (MisconfigurationException, ValueError, ImportError) as error:
+            line = " ".join(str(error).split())
+            raise TrainingError(f"{find_trainer_flag(line, asked)}: {line}") from error
 
     def _make_logger(self) -> TensorBoardLogger:
         """A new folder; a resumed run goes on in its own, from the step of its checkpoint."""
         resumed = self.checkpoint if self.subcommand == "fit" else None
-        new = run_name(self.model.arch, self.datamodule.image_size, LOGS_DIR)
-        version = resumed.run if resumed and resumed.run else new
         step: Any = resumed.step if resumed and resumed.run else None
+        version = self._name_run()
         return TensorBoardLogger(LOGS_DIR, name="", version=version, default_hp_metric=False, purge_step=step)
 
+    def _name_run(self) -> str:
+        resumed = self.checkpoint if self.subcommand == "fit" else None
+        new = run_name(self.model.arch, self.datamodule.image_size, LOGS_DIR)
+        return resumed.run if resumed and resumed.run else new
+
+    def _find_checkpoint_folder(self, asked: Any) -> Path | None:
+        """None: the logger's. Without one, Lightning would take the current folder."""
+        homeless = asked.logger is False and asked.default_root_dir is None
+        return LOGS_DIR / self._name_run() / "checkpoints" if homeless else None
+
     def before_fit(self) -> None:
-        """Find what was asked for, the batch size first: the learning rate depends on it."""
+        """Refuse folders that could not be written; find what was asked for, the batch size first.
+
+        The learning rate depends on it.
+        """
+        if not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
+            check_folder(Path(self.model.weights_dir) / "samples", "--weights_dir: ")
+            check_folder(LOGS_DIR)
         if self._get(self.config_init, "find_batch_size"):
             require(
                 self.trainer.strategy.root_device.type == "cuda",
@@ -245,10 +275,8 @@ def main() -> None:
     except TrainingError as error:
         # An error in a loader process arrives with that process's traceback before it.
         fail(str(error).strip().splitlines()[-1])
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        fail("the disk is full; make room, then go on with --ckpt_path last")
+    except (OSError, MemoryError, torch.OutOfMemoryError) as error:
+        fail(explain_failure(error))
 
 
 if __name__ == "__main__":

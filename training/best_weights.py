@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
 from training.callbacks import Throughput
-from training.checkpoint import Metadata, save_weights, weights_path
+from training.checkpoint import Metadata, StateDict, find_not_finite, save_weights, weights_path
 from training.classifier import MEAN, STD, Classifier
 from training.errors import TrainingError
 from training.network import network_arguments
@@ -62,7 +63,7 @@ class BestWeights(Callback):
         if trainer.fast_dev_run or trainer.interrupted or not isinstance(keeper, ModelCheckpoint):  # type: ignore[attr-defined]
             return
         if not keeper.best_model_path:
-            raise TrainingError("no validation ran, so no weights were written; drop --trainer.limit_val_batches 0")
+            raise TrainingError(f"no validation ran, so no weights were written; {mend_for_validation(trainer)}")
         if not trainer.is_global_zero:  # all processes hold the same; one writes
             return
         fit_s = self.fit_s
@@ -70,6 +71,7 @@ class BestWeights(Callback):
         prefix = "network."
         state_dict = {name.removeprefix(prefix): t for name, t in best["state_dict"].items() if name.startswith(prefix)}
         epoch = int(best["epoch"])
+        check_finite(state_dict, self.val_loss[epoch], epoch, pl_module.learning_rate)
         metadata = describe(pl_module, keeper, epoch, self.val_loss[epoch], fit_s)
         path = weights_path(pl_module.weights_dir, metadata.image_size, metadata.arch)
         save_weights(path, state_dict, metadata, draw_samples(pl_module.images.opened, pl_module.images.seed))
@@ -81,6 +83,28 @@ class BestWeights(Callback):
             f"{self.throughput.loader_images_per_s:.0f} img/s, step {self.throughput.images_per_s:.1f} img/s, "
             f"{self.throughput.wait_share:.1%} of the time spent waiting for data",
             flush=True,
+        )
+
+
+def mend_for_validation(trainer: Trainer) -> str:
+    """What to change for a validation to run."""
+    if trainer.limit_val_batches == 0:
+        return "drop --trainer.limit_val_batches 0"
+    for flag in ("max_epochs", "max_steps", "limit_train_batches"):
+        if getattr(trainer, flag) == 0:
+            return f"--trainer.{flag} is 0: give at least 1"
+    return "let --trainer.check_val_every_n_epoch be at most --trainer.max_epochs"
+
+
+def check_finite(state_dict: StateDict, val_loss: float, epoch: int, learning_rate: float) -> None:
+    """Raises TrainingError for what a training that diverged leaves. `epoch` is counted from 0."""
+    spoilt = None if math.isfinite(val_loss) else f"validation loss is {val_loss}"
+    if spoilt is None and (name := find_not_finite(state_dict)):
+        spoilt = f"{name} is not finite"
+    if spoilt:
+        raise TrainingError(
+            f"the training diverged: in its best epoch, {epoch + 1}, the {spoilt}, so no weights were written; "
+            f"give a --model.learning_rate below {learning_rate:g}"
         )
 
 

@@ -9,15 +9,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
+import os
 import pickle
-from collections.abc import Iterator
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,22 +78,29 @@ def save_weights(
 
     Samples that stand there belong to that pair: without new ones they are removed.
     """
-    samples_path(path).parent.mkdir(parents=True, exist_ok=True)
+    described_in = path.with_suffix(".json")
     buffer = io.BytesIO()
     torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}, buffer)
     blob = buffer.getvalue()
     described = asdict(metadata) | {"sha256": hashlib.sha256(blob).hexdigest()}
-    if samples is None:
-        samples_path(path).unlink(missing_ok=True)
-    else:
-        with _atomic(samples_path(path)) as file:
-            np.savez(file, **samples)  # type: ignore[arg-type]
-    with _atomic(path) as weights_file, _atomic(path.with_suffix(".json")) as json_file:
-        weights_file.write(blob)
-        json_file.write((json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode())
-        for old in (path, path.with_suffix(".json")):
+    files = {samples_path(path): _to_npz(samples)} if samples is not None else {}
+    files |= {path: blob, described_in: (json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode()}
+    samples_path(path).parent.mkdir(parents=True, exist_ok=True)
+    partial = {file: file.with_name(f".{file.name}.partial") for file in files}
+    try:
+        for file, content in files.items():
+            _write_whole(partial[file], content)
+        # the JSON goes first and comes last: where it stands, `make` takes the size for trained
+        for old in (described_in, path):
             if old.exists():
                 old.replace(old.with_name(f"{old.stem}.previous{old.suffix}"))
+        if samples is None:
+            samples_path(path).unlink(missing_ok=True)
+        for file, temporary in partial.items():
+            temporary.replace(file)
+    finally:
+        for temporary in partial.values():
+            temporary.unlink(missing_ok=True)
 
 
 def load_state_dict(path: Path) -> StateDict:
@@ -107,6 +113,11 @@ def load_state_dict(path: Path) -> StateDict:
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise CheckpointError(f"{path}: is not a plain state_dict; save one with torch.save(model.state_dict(), path)")
     return dict(content)
+
+
+def find_not_finite(state_dict: StateDict) -> str | None:
+    """Name of the first tensor with a NaN or an infinity in it, which a training that diverged leaves; else None."""
+    return next((name for name, tensor in state_dict.items() if not bool(torch.isfinite(tensor).all())), None)
 
 
 def load_tensors(path: Path, mend: str) -> Any:
@@ -200,13 +211,19 @@ def load_samples(path: Path) -> dict[str, npt.NDArray[Any]]:
     return samples
 
 
-@contextlib.contextmanager
-def _atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file under a temporary name that becomes `path` when the block ends well, and vanishes when it does not."""
-    temporary = path.with_name(f".{path.name}.partial")
+def _to_npz(arrays: dict[str, npt.NDArray[Any]]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Raises OSError, which names the file, when the disk cannot hold it: a full one may say so at the end alone."""
     try:
-        with temporary.open("wb") as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise

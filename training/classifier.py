@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -70,7 +71,7 @@ class Classifier(LightningModule):
     ) -> None:
         super().__init__()
         check_arch(arch)
-        require(learning_rate > 0, f"--model.learning_rate: {learning_rate}; give more than 0, e.g. 0.05")
+        require(0 < learning_rate < math.inf, f"--model.learning_rate: {learning_rate}; give more than 0, e.g. 0.05")
         require(weight_decay >= 0, f"--model.weight_decay: {weight_decay}; give 0 or more")
         for flag, share in (
             ("momentum", momentum),

@@ -24,7 +24,7 @@ from training.resident import DecodedImages, ResidentBatches, decode, keep, room
 from training.splits import Images, Splits
 from training.workers import make_decoder, make_loader
 
-SMALLEST_PX = 16
+SMALLEST_PX, LARGEST_PX = 16, 16_384  # of larger ones, a few would fill any memory
 DECODE_BATCH = 32  # images that a worker decodes at a time for a set that is decoded once
 BatchSource = DataLoader[Any] | ResidentBatches | PrefetchedBatches
 
@@ -78,6 +78,7 @@ class ImageDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         require(image_size >= SMALLEST_PX, f"--data.image_size: {image_size} px; give at least {SMALLEST_PX}, e.g. 224")
+        require(image_size <= LARGEST_PX, f"--data.image_size: {image_size} px; give at most {LARGEST_PX}, e.g. 224")
         for flag, images in (("batch_size", batch_size), ("train_images", train_images), ("val_images", val_images)):
             require(images >= 1, f"--data.{flag}: {images}; give at least 1 image")
         require(0 < val_fraction < 1, f"--data.val_fraction: {val_fraction}; give a share between 0 and 1, e.g. 0.2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,6 +113,8 @@ def read_options(arguments: list[str] | None = None) -> Options:
     options = Options(**vars(parser.instantiate(parser.parse_args(arguments))))
     for name in ("seconds", "windows", "batch_size", "train_images", "min_step", "min_together", "max_overhead"):
         value = getattr(options, name)
+        if value is not None and not all(number < math.inf for number in as_list(value)):  # nor NaN
+            parser.error(f"--{name}: {value}; give a finite number")
         if value is not None and min(as_list(value), default=0) <= 0:
             parser.error(f"--{name}: {value}; give more than 0")
     sizes, batches = as_list(options.image_size), as_list(options.batch_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -100,6 +101,33 @@ def test_an_interrupted_export_leaves_the_old_files_whole(exported, capsys, monk
     assert exported.everything() == before
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device"),
+        (OSError("1024 requested and 8 written"), "1024 requested and 8 written"),
+    ],
+)
+def test_a_full_disk_names_the_file_that_was_being_written(bare, capsys, monkeypatch, error, reason: str) -> None:
+    def fill(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("export.to_reference.np.savez", fill)
+    before = bare.everything()
+    assert bare.export("--to", "reference", "--reference_images", "4") == 2
+    assert one_line(capsys).startswith(f"python -m export: error: {bare.reference}: {reason}; check")
+    assert bare.everything() == before
+
+
+def test_an_interrupt_before_the_work_begins_has_no_traceback(bare, capsys, monkeypatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("export.__main__.make_engine_settings", interrupt)
+    assert bare.export() == 130
+    assert "interrupted" in one_line(capsys)
+
+
 def test_weights_without_samples_get_synthetic_images_and_no_accuracy(bare, capsys, manifest_of) -> None:
     bare.samples.unlink()
     assert bare.export("--to", "reference", "--reference_images", "4") == 0
@@ -148,6 +176,21 @@ def with_a_mean_of_one_channel(weights: Path) -> str:
     return "normalization needs three numbers"
 
 
+def with_a_nan(weights: Path) -> str:
+    return _with_weights_of(weights, float("nan"), f"{weights.name}: fc.weight is not finite")
+
+
+def with_logits_beyond_float32(weights: Path) -> str:
+    return _with_weights_of(weights, 3e38, f"{weights.name}: PyTorch's logits are not finite")
+
+
+def _with_weights_of(weights: Path, value: float, said: str) -> str:
+    state_dict = torch.load(weights, weights_only=True)
+    torch.save(state_dict | {"fc.weight": torch.full_like(state_dict["fc.weight"], value)}, weights)
+    _described_again(weights)
+    return said
+
+
 def with_damaged_samples(weights: Path) -> str:
     file = weights.parent / "samples" / f"{weights.stem}.npz"
     file.write_bytes(file.read_bytes()[:1000])
@@ -170,6 +213,8 @@ def with_samples_of_another_size(weights: Path) -> str:
         with_code,
         without_json,
         with_a_mean_of_one_channel,
+        with_a_nan,
+        with_logits_beyond_float32,
         with_damaged_samples,
         with_samples_of_another_size,
     ],
@@ -204,6 +249,9 @@ def test_a_folder_without_weights_says_make_train(tmp_path: Path, capsys, create
         (["--to", "tflite"], "--to: tflite is not reference, onnx, fp16, int8, engine"),
         (["--to", "[onnx,tflite]"], "--to: tflite is not reference, onnx, fp16, int8, engine"),
         (["--to", "[]"], "--to: empty"),
+        (["--image_size", "[]"], "--image_size: empty"),
+        (["--engine_profiles", "[8-4-1]"], "--engine_profiles: 8-4-1 must ascend"),
+        (["--engine_profiles", "[a]"], "--engine_profiles: a is neither"),
         (["--image_size", "large"], "--image_size: large is not an image size in px"),
         (["--reference_images", "0"], "--reference_images: 0"),
         (["--int8_style", "gpu"], "--int8_style: gpu is not cpu or tensorrt"),

@@ -103,6 +103,22 @@ def write_json(path: Path, **fields: object) -> None:
     path.with_suffix(".json").write_text(json.dumps(fields))
 
 
+BAD_NORMALIZATIONS = (
+    5,
+    {"mean": 5, "std": 5},
+    {"mean": [0.5, 0.5], "std": [0.5] * 3},
+    {"mean": [0.5] * 3, "std": [0.5, 0.5, 0]},
+    {"mean": [0.5, 0.5, float("nan")], "std": [0.5] * 3},
+    {"mean": [0.5] * 3, "std": [0.5, 0.5, float("inf")]},
+    {"mean": [0.5] * 3, "std": [0.5, float("nan"), 0.5]},
+)
+
+
+def with_a_nan(path: Path) -> None:
+    state_dict = torch.load(path, weights_only=True)
+    torch.save(state_dict | {"fc.bias": torch.full((7,), float("nan"))}, path)
+
+
 @pytest.mark.parametrize(
     ("spoil", "flags", "said"),
     [
@@ -120,6 +136,16 @@ def write_json(path: Path, **fields: object) -> None:
         (lambda path: write_json(path, sha256="00"), ["--image_size", "48"], "sha256 differs"),
         (lambda path: write_json(path, accuracy=7), ["--image_size", "48"], "accuracy 7 is not a share"),
         (lambda path: path.with_suffix(".json").write_text("["), ["--image_size", "48"], "is not JSON"),
+        (lambda path: write_json(path, image_size="224"), [], "my.json: image_size '224' is no whole number"),
+        *(
+            (
+                lambda path, bad=bad: write_json(path, normalization=bad),
+                ["--image_size", "48"],
+                "my.json: normalization needs three numbers",
+            )
+            for bad in BAD_NORMALIZATIONS
+        ),
+        (with_a_nan, ["--image_size", "48"], "my.pth: fc.bias is not finite: its training diverged"),
     ],
 )
 def test_what_cannot_be_used_costs_one_line_and_leaves_nothing(own: Path, capsys, spoil, flags, said: str) -> None:

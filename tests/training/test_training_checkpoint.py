@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,6 +97,33 @@ def test_a_write_that_fails_leaves_the_old_weights_alone(saved, network):
     assert saved.read_bytes() == before
     assert load_weights(saved)
     assert not list(saved.parent.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("full", [".best_resnet18_32.json.partial", "samples/.best_resnet18_32.npz.partial"])
+def test_a_disk_that_fills_leaves_the_old_weights_and_their_samples_in_place(saved, network, full):
+    before = {path: path.read_bytes() for path in saved.parent.rglob("*.*")}
+    (saved.parent / full).symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        save_weights(saved, network.state_dict(), _metadata(accuracy=0.9), _samples())
+    assert {path: path.read_bytes() for path in saved.parent.rglob("*.*")} == before
+
+
+@pytest.mark.parametrize("renames", range(5))
+def test_a_save_that_is_cut_short_leaves_no_json_of_weights_that_are_not_there(saved, network, monkeypatch, renames):
+    """`make` takes a size for trained when its JSON stands there."""
+    replace, done = Path.replace, []
+
+    def stop_in_time(path, target):
+        if len(done) == renames:
+            raise KeyboardInterrupt
+        done.append(target)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", stop_in_time)
+    with pytest.raises(KeyboardInterrupt):
+        save_weights(saved, resnet18(num_classes=3).state_dict(), _metadata(), _samples())
+    assert not saved.with_suffix(".json").exists() or load_weights(saved)
+    assert any(path.stat().st_size > 1e6 for path in saved.parent.glob("*.pth"))
 
 
 def _flip_a_byte(path):

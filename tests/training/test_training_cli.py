@@ -90,7 +90,7 @@ def test_validate_without_weights_names_the_file_it_wants(capsys, monkeypatch, t
 
 
 def test_a_full_disk_is_one_line_that_says_how_to_go_on(capsys, monkeypatch):
-    """Any other failure of the system keeps its traceback."""
+    """Any other failure of the system is one too, which names it."""
     from training import __main__ as training_main
 
     def end_with(number):
@@ -106,8 +106,11 @@ def test_a_full_disk_is_one_line_that_says_how_to_go_on(capsys, monkeypatch):
     assert stopped.value.code == 2
     said = "python -m training: error: the disk is full; make room, then go on with --ckpt_path last\n"
     assert capsys.readouterr().err == said
-    with pytest.raises(PermissionError):
+    with pytest.raises(SystemExit) as stopped:
         end_with(errno.EACCES)
+    assert stopped.value.code == 2
+    said = "python -m training: error: Permission denied; mend that, and a training goes on with --ckpt_path last\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_bad_flag_leaves_the_shell_with_status_2_and_no_traceback(run_training, tmp_path):

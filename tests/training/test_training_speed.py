@@ -162,6 +162,8 @@ def test_targets_are_those_of_the_fastest_mode_and_the_memory_cache():
         (["--image_size", "abc"], "--image_size"),
         (["--batch_size", "0"], "--batch_size"),
         (["--seconds", "-1"], "--seconds"),
+        (["--seconds", ".nan"], "--seconds: nan; give a finite number"),
+        (["--seconds", ".inf"], "--seconds: inf; give a finite number"),
         (["--device", "tpu"], "--device"),
         (["--modes", "[fast]"], "--modes"),
         (["--batch_size", "8", "--train_images", "4"], "--train_images"),
