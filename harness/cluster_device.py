@@ -10,6 +10,7 @@ import queue
 import sys
 import tempfile
 import threading
+import time
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from harness.store import Record, RunFolder
 from harness.sweep import Sweep
 from harness.telemetry import Telemetry
 
+NODE_ENDS_S = 2.0  # a node that is lost kills its processes one after another, within this time
 LOG_CHARACTERS = 20_000  # of each worker's log, from its end
 
 
@@ -40,6 +42,8 @@ class Outbox(RunFolder):
 
     def append(self, row: Record) -> None:
         """See RunFolder; the one who stores it waits for it. The job's time series goes with it."""
+        if isinstance(row, Row) and row.status == "oom" and "SIGKILL" in row.reason:
+            time.sleep(NODE_ENDS_S)  # perhaps the node goes down, and this process is next: then there is no such row
         series = self.series.pop(row.job, {}) if isinstance(row, Row) else {}
         self.queue.put({"row": row.to_json(), "telemetry": series})
 

@@ -2,12 +2,14 @@
 
 from collections import deque
 from functools import partial
+from queue import SimpleQueue
 
 import faulty
 import pytest
 from conftest import add_image_size, sha256
 from test_engines_found import GPU, VERSION, add_engine
 
+from harness import cluster_device
 from harness.artifacts import find_models
 from harness.backends import BACKENDS
 from harness.cluster import join
@@ -56,6 +58,18 @@ def test_a_row_is_accepted_once():
     assert board.done
     with pytest.raises(SchemaError, match="not asked for"):
         board.accept("a", row, "run", "fake")
+
+
+@pytest.mark.parametrize(("reason", "waits"), [("the worker was killed by SIGKILL: ...", [2.0]), ("no memory", [])])
+def test_a_killed_worker_may_be_the_first_sign_of_a_lost_node(tmp_path, monkeypatch, reason, waits):
+    """Its row is not sent before this process would have been killed too."""
+    waited = []
+    monkeypatch.setattr(cluster_device.time, "sleep", waited.append)
+    answers = SimpleQueue()
+    row = Row("run", "t", jobs_of("fine", 1)[0], "fake", "cpu", "oom", reason)
+    cluster_device.Outbox(tmp_path, answers).append(row)
+    assert waited == waits
+    assert answers.get() == {"row": row.to_json(), "telemetry": {}}
 
 
 def node(name, alive=True, **resources):
