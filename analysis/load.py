@@ -6,7 +6,7 @@ import gc
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,8 +100,7 @@ def load_run(results_dir: Path, run_id: str | None = None, weights_dir: Path | N
         for row in read_rows(path):
             latest[row.job] = row  # a repeated key keeps its place and takes the later row
             count += 1
-    if len(archs := sorted({row.arch for row in latest.values()})) > 1:
-        raise InputError(f"{path}: rows of several networks ({', '.join(archs)}); keep those of one network in a run")
+    _refuse_mixture(path, latest.values())
     weights, stale = _weights(weights_dir, list(latest.values()))
     return Run(
         run_id=run_id,
@@ -116,6 +115,14 @@ def load_run(results_dir: Path, run_id: str | None = None, weights_dir: Path | N
         weights=weights,
         stale_weights=stale,
     )
+
+
+def _refuse_mixture(path: Path, rows: Collection[Row]) -> None:
+    """What a ranking may not mix. Cards of one name that share a run's cells are one device here."""
+    for what, name in (("network", "arch"), ("device", "device"), ("clock", "clock")):
+        found = sorted({getattr(row, name) for row in rows})
+        if len(found) > 1:
+            raise InputError(f"{path}: rows of several {what}s ({', '.join(found)}); keep those of one {what} in a run")
 
 
 def load_frames(folder: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
