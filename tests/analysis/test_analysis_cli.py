@@ -120,3 +120,11 @@ def test_machine_file_that_is_not_json_is_named(tmp_path: Path, capsys: pytest.C
     folder = synthetic.write_run(tmp_path / "x", [synthetic.make_row(synthetic.CPU[0], 224, 1, count=3)])
     (folder / "machine.json").write_text(json.dumps([1]))
     assert "machine.json" in failure(capsys, "report", "--results_dir", str(tmp_path))
+
+
+def test_the_command_that_starts_tensorboard_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = synthetic.make_rows(synthetic.CPU[:1], (224,), (1,), count=3)
+    synthetic.write_run(tmp_path / "results" / "one", rows)
+    logs = tmp_path / "my logs"
+    assert main(["tensorboard", "--results_dir", str(tmp_path / "results"), "--log_dir", str(logs)]) == 0
+    assert capsys.readouterr().out.startswith(f"TensorBoard: python -m tensorboard.main --logdir '{logs}'\n")
