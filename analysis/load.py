@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROW_FILES = ("rows.jsonl", "rows.jsonl.gz")
+NUMBERS = ("flops_per_image", "artifact_bytes", "build_ms", "load_ms", "gpu_memory_mb", "cpu_memory_mb")
 
 
 class InputError(ValueError):
@@ -145,12 +146,21 @@ def read_rows(path: Path) -> Iterator[Row]:
             for line in file:
                 number += 1
                 if line.endswith(b"\n") and line.strip():
-                    yield Row.from_dict(_share(orjson.loads(line), known))
+                    yield _check_numbers(Row.from_dict(_share(orjson.loads(line), known)))
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
     except (SchemaError, orjson.JSONDecodeError) as error:
         reason = f"not JSON: {error}" if isinstance(error, orjson.JSONDecodeError) else error
         raise InputError(f"{path}:{number}: {reason}; mend or delete this line, or run the job again") from None
+
+
+def _check_numbers(row: Row) -> Row:
+    """The row, when what is reckoned with is numbers; the schema checks the samples."""
+    for name in NUMBERS:
+        value = getattr(row, name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise SchemaError(f"{name}: {value!r} is not a number")
+    return row
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,24 @@ def test_a_cut_gzip_file_is_one_clear_error(tmp_path: Path) -> None:
     (folder / "rows.jsonl.gz").write_bytes(packed[: len(packed) // 2])
     (folder / "rows.jsonl").unlink()
     with pytest.raises(InputError, match=r"rows\.jsonl\.gz: cannot be read"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"flops_per_image": "many"}, "flops_per_image: 'many' is not a number"),
+        ({"build_ms": True}, "build_ms: True is not a number"),
+    ],
+)
+def test_what_should_be_a_number_and_is_none_is_named_by_file_and_line(
+    tmp_path: Path, changes: dict, complaint: str
+) -> None:
+    row = json.loads(synthetic.make_row(EAGER, 224, 1, count=3).to_json())
+    path = tmp_path / "x" / "rows.jsonl"
+    path.parent.mkdir()
+    path.write_text(f"{json.dumps(row)}\n{json.dumps({**row, **changes})}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(f"{path}:2: {complaint}; mend or delete this line")):
         load_run(tmp_path)
 
 
