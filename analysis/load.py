@@ -126,11 +126,17 @@ def _refuse_mixture(path: Path, rows: Collection[Row]) -> None:
             raise InputError(f"{path}: rows of several {what}s ({', '.join(found)}); keep those of one {what} in a run")
 
 
+def load_folder(folder: Path) -> Run:
+    """The run in a folder, which may be `.` or `..`. Raises InputError as load_run does."""
+    named = folder if folder.name not in ("", "..") else folder.resolve()
+    return load_run(named.parent, named.name)
+
+
 def load_frames(folder: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows and samples of a run's folder as pandas tables (docs/data.md). Raises InputError as load_run does."""
     from analysis.frames import make_rows_frame, make_samples_frame  # noqa: PLC0415 - pandas, which most errors precede
 
-    run = load_run(Path(folder).parent, Path(folder).name)
+    run = load_folder(Path(folder))
     return make_rows_frame(run.rows), make_samples_frame(run.rows)
 
 

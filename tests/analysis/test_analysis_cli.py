@@ -128,3 +128,14 @@ def test_the_command_that_starts_tensorboard_can_be_pasted(tmp_path: Path, capsy
     logs = tmp_path / "my logs"
     assert main(["tensorboard", "--results_dir", str(tmp_path / "results"), "--log_dir", str(logs)]) == 0
     assert capsys.readouterr().out.startswith(f"TensorBoard: python -m tensorboard.main --logdir '{logs}'\n")
+
+
+def test_ctrl_c_is_status_130_without_a_traceback(
+    run_dirs: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("analysis.commands.judge", interrupt)
+    assert main(["report", *options(run_dirs, "results_dir")]) == 130
+    assert capsys.readouterr().err == "python -m analysis: interrupted\n"
