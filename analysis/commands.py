@@ -18,10 +18,11 @@ from analysis.findings import best_per_contender
 from analysis.language import Language
 from analysis.load import InputError, Run
 from analysis.names import network_label
-from analysis.report import write_report, write_text
+from analysis.report import write_report
 from analysis.study import Study, judge
 from analysis.to_logger import log_study, make_logger
 from analysis.to_tensorboard import START_FILE, write_events
+from analysis.whole_files import write_text
 from harness.schema import ARCH
 
 

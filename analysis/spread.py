@@ -13,7 +13,7 @@ from analysis.language import Language
 from analysis.load import InputError, Run
 from analysis.markdown import escape
 from analysis.names import label_of, name_runs
-from analysis.report import write_text
+from analysis.whole_files import write_text
 
 ENGLISH = Language("en")
 
