@@ -12,7 +12,9 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, auto_cli
 
 from analysis.decision.command import recommend
-from analysis.load import InputError, Run, load_run
+from analysis.load import InputError, Run, load_folder, load_run
+
+INTERRUPTED = 130  # 128 and the number of the signal, as shells have it
 
 
 class OneLineParser(ArgumentParser):
@@ -89,15 +91,16 @@ def compare(run_a: str, run_b: str, max_slowdown: str = "3%", results_dir: Path 
     """Compare two runs cell by cell. Exit status 1 when run B is really slower than max_slowdown allows, else 0.
 
     Args:
-        run_a: Run to compare with (before).
-        run_b: Run under question (after).
+        run_a: Run to compare with (before): a folder or its name under results_dir.
+        run_b: Run under question (after): likewise.
         max_slowdown: Slowdown in per cent that is let pass; beyond it counts only what the whole interval shows.
         results_dir: Folder of runs.
     """
     from analysis.compare import compare_runs, parse_percent  # noqa: PLC0415 - keeps --help quick
 
     limit = parse_percent(max_slowdown, "--max_slowdown")
-    return compare_runs(load_run(results_dir, run_a), load_run(results_dir, run_b), limit)
+    before, after = load_runs([run_a, run_b], results_dir)
+    return compare_runs(before, after, limit)
 
 
 def spread(runs: list[str], limit: str = "2%", results_dir: Path = Path("results"), output: Path | None = None) -> int:
@@ -179,12 +182,11 @@ def machines(runs: list[str], *, prices: Path, results_dir: Path = Path("results
 
 def load_runs(runs: list[str], results_dir: Path) -> list[Run]:
     """Each a folder, or a name under `results_dir`."""
-    folders = [Path(run) if Path(run).is_dir() else results_dir / run for run in runs]
-    return [load_run(folder.parent, folder.name) for folder in folders]
+    return [load_folder(Path(run) if Path(run).is_dir() else results_dir / run) for run in runs]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; answers its exit status. Bad input is one line on stderr and 2."""
+    """Run a command; answers its exit status. Bad input is one line on stderr and 2, Ctrl-C is 130."""
     judging = {"report": report, "figures": figures, "tensorboard": tensorboard}
     others = {"compare": compare, "spread": spread, "recommend": recommend, "machines": machines}
     commands: Any = {**judging, **others, "export": export, "log": log}
@@ -193,6 +195,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (InputError, OSError) as error:
         sys.stderr.write(f"python -m analysis: error: {' '.join(str(error).split())}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("python -m analysis: interrupted\n")
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

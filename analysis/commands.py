@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from analysis.findings import best_per_contender
 from analysis.language import Language
 from analysis.load import InputError, Run
 from analysis.names import network_label
-from analysis.report import write_report, write_text
+from analysis.report import write_report
 from analysis.study import Study, judge
 from analysis.to_logger import log_study, make_logger
 from analysis.to_tensorboard import START_FILE, write_events
+from analysis.whole_files import write_text
 from harness.schema import ARCH
 
 
@@ -50,7 +52,8 @@ def write_figures(run: Run) -> int:
 def write_tensorboard(run: Run, log_dir: Path) -> int:
     """The events alone; figures and the report are embedded when they were written before."""
     events = write_events(_judged(run), run.folder / "report", log_dir)
-    plain_console().print(f"TensorBoard: python -m tensorboard.main --logdir {log_dir}", markup=False)
+    command = shlex.join(["python", "-m", "tensorboard.main", "--logdir", str(log_dir)])
+    plain_console().print(f"TensorBoard: {command}", markup=False)
     plain_console().print((events / START_FILE).read_text(encoding="utf-8").rstrip(), markup=False)
     return 0
 

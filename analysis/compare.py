@@ -13,7 +13,7 @@ from analysis.cells import Cell, Key, build_cells, ratio_interval
 from analysis.console import plain_console
 from analysis.language import Language
 from analysis.load import InputError, Run
-from analysis.names import contender_label
+from analysis.names import contender_label, name_runs
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ def _difference(a: Cell, b: Cell, machines: tuple[str, str]) -> str:
 
 def _print(found: list[Comparison], a: Run, b: Run, limit: float) -> None:
     console, language = plain_console(), Language("en")
-    table = Table(title=escape(f"Time in {b.run_id} over time in {a.run_id}"), title_justify="left")
+    before, after = name_runs((a, b))
+    table = Table(title=escape(f"Time in {after} over time in {before}"), title_justify="left")
     for name in ("px", "batch", "approach", "ratio", f"{stats.RATIO_CONFIDENCE:.0%} interval", "verdict"):
         table.add_column(name, justify="left" if name in ("approach", "verdict") else "right")
     for cell in found:

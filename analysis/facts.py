@@ -184,7 +184,12 @@ def _method(study: Study) -> dict[str, Any]:
         "ratio_confidence": stats.RATIO_CONFIDENCE,
         "draws": stats.DRAWS if all(cell.resampled for cell in study.cells.values()) else None,
         "spreads": [
-            {"prior": prior, "found": found, "short_ms": stats.SHORT_MS if short else None}
+            {
+                "prior": prior,
+                "found": found,
+                "corrected": not math.isclose(found, prior),  # as process_spread leaves it without repeats
+                "short_ms": stats.SHORT_MS if short else None,
+            }
             for short, prior in ((False, stats.PRIOR_SPREAD), (True, stats.PRIOR_SPREAD_SHORT))
             if (found := next((c.spread for c in study.cells.values() if c.ranked and c.is_short is short), None))
         ],

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from analysis.cells import Cell
+from analysis.limit_files import find_ceilings, find_layers
 from analysis.load import Run
 from analysis.peaks import Peak, find_peak
 from analysis.roofline import Bound, breaks_bound, find_bound
@@ -60,15 +61,9 @@ class Hardware:
 
 
 def find_hardware(run: Run) -> Hardware:
-    """The limits that a run's folder and the name of its device tell."""
-    ceilings, device = run.ceilings, str(run.machine.get("device") or "")
-    layers = {int(size): model["layers"] for size, model in run.models.items() if model.get("layers")}
-    return Hardware(find_peak(device), _best_tflops(ceilings), ceilings.get("copy_gb_per_s"), layers)
-
-
-def _best_tflops(ceilings: Mapping[str, Any]) -> dict[str, float]:
-    products, convolutions = (ceilings.get(name) or {} for name in ("matmul_tflops", "convolution_tflops"))
-    return {name: max(tflops, convolutions.get(name, 0.0)) for name, tflops in products.items()}
+    """The limits that a run's folder and the name of its device tell. Raises InputError for files that are broken."""
+    measured, copy_gb_per_s = find_ceilings(run)
+    return Hardware(find_peak(str(run.machine.get("device") or "")), measured, copy_gb_per_s, find_layers(run))
 
 
 def _limiter(cell: Cell, bound: Bound | None) -> str:

@@ -6,7 +6,7 @@ import gc
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ROW_FILES = ("rows.jsonl", "rows.jsonl.gz")
+NUMBERS = ("flops_per_image", "artifact_bytes", "build_ms", "load_ms", "gpu_memory_mb", "cpu_memory_mb")
 
 
 class InputError(ValueError):
@@ -100,8 +101,7 @@ def load_run(results_dir: Path, run_id: str | None = None, weights_dir: Path | N
         for row in read_rows(path):
             latest[row.job] = row  # a repeated key keeps its place and takes the later row
             count += 1
-    if len(archs := sorted({row.arch for row in latest.values()})) > 1:
-        raise InputError(f"{path}: rows of several networks ({', '.join(archs)}); keep those of one network in a run")
+    _refuse_mixture(path, latest.values())
     weights, stale = _weights(weights_dir, list(latest.values()))
     return Run(
         run_id=run_id,
@@ -118,11 +118,25 @@ def load_run(results_dir: Path, run_id: str | None = None, weights_dir: Path | N
     )
 
 
+def _refuse_mixture(path: Path, rows: Collection[Row]) -> None:
+    """What a ranking may not mix. Cards of one name that share a run's cells are one device here."""
+    for what, name in (("network", "arch"), ("device", "device"), ("clock", "clock")):
+        found = sorted({getattr(row, name) for row in rows})
+        if len(found) > 1:
+            raise InputError(f"{path}: rows of several {what}s ({', '.join(found)}); keep those of one {what} in a run")
+
+
+def load_folder(folder: Path) -> Run:
+    """The run in a folder, which may be `.` or `..`. Raises InputError as load_run does."""
+    named = folder if folder.name not in ("", "..") else folder.resolve()
+    return load_run(named.parent, named.name)
+
+
 def load_frames(folder: Path | str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows and samples of a run's folder as pandas tables (docs/data.md). Raises InputError as load_run does."""
     from analysis.frames import make_rows_frame, make_samples_frame  # noqa: PLC0415 - pandas, which most errors precede
 
-    run = load_run(Path(folder).parent, Path(folder).name)
+    run = load_folder(Path(folder))
     return make_rows_frame(run.rows), make_samples_frame(run.rows)
 
 
@@ -138,12 +152,21 @@ def read_rows(path: Path) -> Iterator[Row]:
             for line in file:
                 number += 1
                 if line.endswith(b"\n") and line.strip():
-                    yield Row.from_dict(_share(orjson.loads(line), known))
+                    yield _check_numbers(Row.from_dict(_share(orjson.loads(line), known)))
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
     except (SchemaError, orjson.JSONDecodeError) as error:
         reason = f"not JSON: {error}" if isinstance(error, orjson.JSONDecodeError) else error
         raise InputError(f"{path}:{number}: {reason}; mend or delete this line, or run the job again") from None
+
+
+def _check_numbers(row: Row) -> Row:
+    """The row, when what is reckoned with is numbers; the schema checks the samples."""
+    for name in NUMBERS:
+        value = getattr(row, name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise SchemaError(f"{name}: {value!r} is not a number")
+    return row
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from analysis.cells import Cell, build_cells
 from analysis.console import plain_console
 from analysis.language import Language
 from analysis.load import InputError, Run
-from analysis.names import contender_label
+from analysis.names import contender_label, name_runs
 
 SECONDS_PER_HOUR = 3600
 MILLION = 1_000_000
@@ -42,9 +42,9 @@ class Prices:
 class Offer:
     """The best cell of one machine at an image size and precision, or the `reason` why there is none to compare.
 
-    `run` is its id, or its folder where several have that id (`make bench` calls it `quick` everywhere). `cost` is the
-    price of a million images, `interval` its 95% interval (the price itself is taken as exact). `verdict` and
-    `ratio_interval` (99%) compare the cost with the cheapest machine's: above 1 is dearer.
+    `run` is its name by name_runs. `cost` is the price of a million images, `interval` its 95% interval (the price
+    itself is taken as exact). `verdict` and `ratio_interval` (99%) compare the cost with the cheapest machine's: above
+    1 is dearer.
     """
 
     group: Group
@@ -89,14 +89,13 @@ def compare_machines(runs: Sequence[Run], prices: Prices, path: Path) -> list[Of
     """
     if len({run.folder.resolve() for run in runs}) < max(2, len(runs)):
         raise InputError("runs: name two different runs or more")
-    ids = [run.run_id for run in runs]
     measured = [
         _Measured(
-            run.run_id if ids.count(run.run_id) == 1 else str(run.folder),
+            name,
             str(run.machine.get("device") or run.rows[0].device if run.rows else ""),
             [cell for cell in build_cells(run.rows).values() if cell.ranked],
         )
-        for run in runs
+        for run, name in zip(runs, name_runs(runs), strict=True)
     ]
     groups = sorted({(c.key.image_size, c.key.precision) for each in measured for c in each.cells})
     offers = []

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from analysis.load import Run
 
 NETWORKS = {  # torchvision's name, as a pattern -> the name in its paper
     r"resnet(\d+)": r"ResNet-\1",
@@ -60,3 +65,9 @@ def split_contender(contender: str) -> tuple[str, str, str]:
 def label_of(contender: str) -> str:
     """Display name of `backend/variant/precision`."""
     return contender_label(*split_contender(contender))
+
+
+def name_runs(runs: Sequence[Run]) -> list[str]:
+    """Each run's id, or its folder where several have that id (`make bench` calls it `quick` everywhere)."""
+    ids = [run.run_id for run in runs]
+    return [run.run_id if ids.count(run.run_id) == 1 else str(run.folder) for run in runs]

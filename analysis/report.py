@@ -14,6 +14,7 @@ from analysis.html_page import build_page
 from analysis.language import LANGUAGES, Language
 from analysis.markdown import environment, tidy
 from analysis.study import Study
+from analysis.whole_files import write_text
 
 
 def write_report(study: Study, figures: Sequence[str], folder: Path) -> list[Path]:
@@ -30,13 +31,6 @@ def write_report(study: Study, figures: Sequence[str], folder: Path) -> list[Pat
         write_text(paths[-2], text)
         write_text(paths[-1], build_page(text, code, folder))
     return paths
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a text file in one step."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def render(facts: dict[str, Any], code: str) -> str:

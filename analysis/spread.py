@@ -12,8 +12,8 @@ from analysis.cells import Key, build_cells
 from analysis.language import Language
 from analysis.load import InputError, Run
 from analysis.markdown import escape
-from analysis.names import label_of
-from analysis.report import write_text
+from analysis.names import label_of, name_runs
+from analysis.whole_files import write_text
 
 ENGLISH = Language("en")
 
@@ -45,9 +45,10 @@ def find_spreads(runs: Sequence[Run]) -> list[Spread]:
     if len({run.folder.resolve() for run in runs}) < max(2, len(runs)):
         raise InputError("runs: name two different runs or more")
     first = runs[0]
-    for run in runs[1:]:
+    names = name_runs(runs)
+    for run, name in zip(runs[1:], names[1:], strict=True):
         if _origin(run) != _origin(first):
-            raise InputError(f"runs: {run.run_id} is of {_origin(run)}, {first.run_id} of {_origin(first)}")
+            raise InputError(f"runs: {name} is of {_origin(run)}, {names[0]} of {_origin(first)}")
     found = [build_cells(run.rows) for run in runs]
     return [
         Spread(
@@ -65,7 +66,7 @@ def _origin(run: Run) -> str:
 
 def write_spreads(spreads: Sequence[Spread], runs: Sequence[Run], limit: float, output: Path | None) -> None:
     """The Markdown document, to `output` or to standard output. `limit` is a share (0.02 is 2%)."""
-    text = render_spreads(spreads, [run.run_id for run in runs], limit)
+    text = render_spreads(spreads, name_runs(runs), limit)
     if output is None:
         print(text, end="")
     else:

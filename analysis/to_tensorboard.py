@@ -20,9 +20,11 @@ from analysis.events import FILE_NAME, Item, image_summary, write_file
 from analysis.findings import best_per_contender
 from analysis.first_view import make_addresses, make_layout
 from analysis.jobs_table import describe_table, job_items, pick_jobs
+from analysis.load import InputError
 from analysis.study import Study
 from analysis.telemetry_series import read_series, series_items
 from analysis.traces import describe_traces
+from analysis.whole_files import describe_failure, write_text
 
 START_FILE = "start.txt"
 SCALARS = ("fps", "speedup", "ms_per_image", "mean_ms", "host_ms", "cpu_memory_mb", "gpu_memory_mb", "tflops_per_s")
@@ -32,11 +34,25 @@ MOST_CHARTS = 12  # batch sizes with a chart over image size each
 def write_events(study: Study, report_dir: Path, log_dir: Path) -> Path:
     """Replace <log_dir>/bench/<run-id>/ by this study's events; answers that folder.
 
-    Figures and reports are taken from `report_dir` where they exist. start.txt says where to look first.
+    Figures and reports are taken from `report_dir` where they exist. start.txt says where to look first. Raises
+    InputError naming the folder when it cannot be written; what was there before stays.
     """
     target = log_dir / "bench" / study.run.run_id
     fresh = target.with_name(target.name + ".part")
     shutil.rmtree(fresh, ignore_errors=True)
+    try:
+        _write_fresh(study, report_dir, fresh)
+        _put_in_place(fresh, target)
+        addresses = [f"{what}: {address}\n" for what, address in make_addresses(study).items()]
+        write_text(target / START_FILE, "".join(addresses))
+    except OSError as error:
+        raise InputError(describe_failure(target, error)) from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return target
+
+
+def _write_fresh(study: Study, report_dir: Path, fresh: Path) -> None:
     wall_time = _wall_time(study)
     series = series_items(best_per_contender(study), read_series(study.run.folder))
     batches = _pick(sorted(set(study.ranked["batch_size"])))
@@ -48,16 +64,15 @@ def write_events(study: Study, report_dir: Path, log_dir: Path) -> Path:
         folder = fresh / "jobs" / _folder_name(line["contender"]) / job
         write_file(folder, job_items(line, wall_time), wall_time)
     write_file(fresh / "report", _documents(study, report_dir), wall_time)
+
+
+def _put_in_place(fresh: Path, target: Path) -> None:
     if target.exists():
         _remove_own(target)
     for path in sorted(fresh.rglob(FILE_NAME)):
         place = target / path.relative_to(fresh)
         place.parent.mkdir(parents=True, exist_ok=True)
         path.replace(place)
-    shutil.rmtree(fresh)
-    addresses = [f"{what}: {address}\n" for what, address in make_addresses(study).items()]
-    (target / START_FILE).write_text("".join(addresses), encoding="utf-8")
-    return target
 
 
 def _remove_own(target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 from analysis.console import plain_console
 from analysis.decision.choice import decide
@@ -14,8 +15,10 @@ from analysis.decision.sizing import find_sizing
 from analysis.load import Run
 from analysis.study import judge
 
+HARNESS_FOLDERS = {"--results_dir": Path("results"), "--weights_dir": Path("weights")}  # its defaults
 
-def answer(run: Run, needs: Needs, rerun: Run | None) -> int:
+
+def answer(run: Run, needs: Needs, rerun: Run | None, weights_dir: Path) -> int:
     """Print the decision; answers 0 when there is one (and `rerun`, where given, confirms it), else 1."""
     console, study = plain_console(), judge(run)
     decision = decide(study, needs)
@@ -32,6 +35,16 @@ def answer(run: Run, needs: Needs, rerun: Run | None) -> int:
         if not sizing.plans:
             return 1
     path = write_rerun(decision, run)
-    command = ["python", "-m", "harness", "--config", str(path), "--run_id", f"{run.run_id}-again"]
-    console.print(f"To confirm: {shlex.join(command)}", markup=False)
+    console.print(f"To confirm: {shlex.join(rerun_command(path, run, weights_dir))}", markup=False)
     return 0
+
+
+def rerun_command(config: Path, run: Run, weights_dir: Path) -> list[str]:
+    """The harness's words for `config`, beside `run`; its folders are named where they are not the harness's own."""
+    command = ["python", "-m", "harness", "--config", str(config), "--run_id", f"{run.run_id}-again"]
+    folders = {"--results_dir": run.folder.parent}
+    if any(weights_dir.glob("best_*.pth")):  # a folder of records alone, as beside a published run, has none to time
+        folders["--weights_dir"] = weights_dir
+    for flag, folder in folders.items():
+        command += [flag, str(folder)] if folder != HARNESS_FOLDERS[flag] else []
+    return command

@@ -78,6 +78,8 @@ def recommend(
     if not run.rows:
         raise InputError(f"{run.folder}: holds no rows yet; let the benchmark measure at least one job")
     rerun = load_run(results_dir, confirm, weights_dir) if confirm is not None else None
+    if rerun is not None and rerun.folder.resolve() == run.folder.resolve():
+        raise InputError(f"--confirm {confirm}: is the run of the answer; name a run of its recommendation.yaml")
     from analysis.decision.answer import answer  # noqa: PLC0415 - keeps --help and errors quick
 
-    return answer(run, needs, rerun)
+    return answer(run, needs, rerun, weights_dir)

@@ -17,8 +17,8 @@ from analysis.decision.choice import Decision, Margin, find_margin, missed
 from analysis.decision.options import Option, build_options
 from analysis.language import Language
 from analysis.load import InputError, Run
-from analysis.report import write_text
 from analysis.study import Study
+from analysis.whole_files import write_text
 
 ROUNDS = 5  # processes of each cell: enough for a spread of its own
 ENGLISH = Language("en")

@@ -133,8 +133,18 @@ def _notes(decision: Decision, winner: Option) -> list[str]:
 
 
 def _show_exclusions(decision: Decision, console: Console) -> None:
-    cells = len(decision.options) + sum(decision.unranked.values())
-    console.print(f"{cells} cells, {len(decision.eligible)} meet the needs. The others:", markup=False)
+    cells, fit = len(decision.options) + sum(decision.unranked.values()), len(decision.eligible)
+    table = _make_exclusions(decision)
+    others = " The others:" if table.row_count else ""
+    console.print(
+        f"{ENGLISH.plural(cells, 'cell', 'cells')}, {fit} {'meets' if fit == 1 else 'meet'} the needs.{others}",
+        markup=False,
+    )
+    if table.row_count:
+        console.print(table)
+
+
+def _make_exclusions(decision: Decision) -> Table:
     table = Table()
     for name in ("out by", "cells", "by this alone", "not recorded"):
         table.add_column(name, justify="left" if name == "out by" else "right")
@@ -148,8 +158,7 @@ def _show_exclusions(decision: Decision, console: Console) -> None:
         table.add_row(f"no {decision.needs.objective} recorded", str(decision.unrecorded), "", "")
     for status, count in sorted(decision.unranked.items()):
         table.add_row(f"no time: {status}", str(count), "", "")
-    if table.row_count:
-        console.print(table)
+    return table
 
 
 def describe_limit(limit: Limit, value: float) -> str:

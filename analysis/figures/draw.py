@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures import limits, scaling, tradeoff
 from analysis.language import LANGUAGES, Language
+from analysis.whole_files import replacing
 from analysis.words import FIGURE_WORDS
 
 Draw = Callable[[pd.DataFrame, Language, str], Figure | None]
@@ -79,6 +80,5 @@ def _bytes(figure: Figure, **options: object) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_suffix(path.suffix + ".part")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(content)

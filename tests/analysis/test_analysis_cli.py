@@ -120,3 +120,22 @@ def test_machine_file_that_is_not_json_is_named(tmp_path: Path, capsys: pytest.C
     folder = synthetic.write_run(tmp_path / "x", [synthetic.make_row(synthetic.CPU[0], 224, 1, count=3)])
     (folder / "machine.json").write_text(json.dumps([1]))
     assert "machine.json" in failure(capsys, "report", "--results_dir", str(tmp_path))
+
+
+def test_the_command_that_starts_tensorboard_can_be_pasted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = synthetic.make_rows(synthetic.CPU[:1], (224,), (1,), count=3)
+    synthetic.write_run(tmp_path / "results" / "one", rows)
+    logs = tmp_path / "my logs"
+    assert main(["tensorboard", "--results_dir", str(tmp_path / "results"), "--log_dir", str(logs)]) == 0
+    assert capsys.readouterr().out.startswith(f"TensorBoard: python -m tensorboard.main --logdir '{logs}'\n")
+
+
+def test_ctrl_c_is_status_130_without_a_traceback(
+    run_dirs: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("analysis.commands.judge", interrupt)
+    assert main(["report", *options(run_dirs, "results_dir")]) == 130
+    assert capsys.readouterr().err == "python -m analysis: interrupted\n"

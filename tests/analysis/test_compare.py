@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.__main__ import main
 from analysis.compare import compare_cells, compare_runs
 from analysis.load import Run
 from tests.analysis import synthetic
@@ -82,3 +83,15 @@ def test_another_precision_is_named() -> None:
 def test_a_failed_cell_is_not_comparable_and_says_why() -> None:
     b = Run("b", Path("b"), [synthetic.failed_row(EAGER, 224, 1, "oom", "16 GB short", run_id="b")], machine=MACHINE)
     assert compare_cells(run_of("a"), b, 0.03)[0].reason == "oom in B: 16 GB short"
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("old", "new"):
+        synthetic.write_run(tmp_path / name / "quick", run_of("quick").rows)
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", "old/quick", "new/quick"]) == 0
+    assert "Time in new/quick over time in old/quick" in capsys.readouterr().out
+    assert main(["compare", "quick", "old/quick", "--results_dir", "new"]) == 0
+    assert "Time in old/quick over time in new/quick" in capsys.readouterr().out

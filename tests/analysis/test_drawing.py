@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import signal
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -32,3 +33,20 @@ def test_every_figure_is_drawn_once_in_each_language(
     assert sorted(drawn) == sorted((code, name) for code in ("en", "ru") for name in FIGURES)
     assert len(calls) == 2 * shares
     assert answer == [name for name in FIGURES if name != "roofline"]
+
+
+def test_ctrl_c_is_for_the_first_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others inherit a mask that holds it back; where they are started, and nowhere after."""
+    masks = []
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, *_: object, **__: object) -> Future:
+            masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+            return super().submit(list)
+
+    monkeypatch.setattr(drawing, "draw_figures", lambda *_: [])
+    monkeypatch.setattr(drawing, "ProcessPoolExecutor", lambda count, mp_context: Pool(count))
+    drawing.draw_languages(pd.DataFrame(), {}, Path())
+    assert masks
+    assert all(signal.SIGINT in mask for mask in masks)
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

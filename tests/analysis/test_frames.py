@@ -36,6 +36,11 @@ def test_the_documented_snippet_runs_and_answers(capsys: pytest.CaptureFixture[s
     assert "onnx_runtime" in capsys.readouterr().out
 
 
+def test_the_folder_of_the_shell_is_a_run(rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(synthetic.write_run(tmp_path / "one", rows))
+    assert len(load_frames(".")[0]) == len(rows)
+
+
 def test_every_column_is_documented(rows: list[Row]) -> None:
     named = set(re.findall(r"`(\w+)`", DOCUMENT))
     columns = {*make_rows_frame(rows).columns, *make_samples_frame(rows).columns}

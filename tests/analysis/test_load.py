@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gzip
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -26,13 +28,32 @@ def test_fixtures_of_this_and_older_versions_are_read(path: Path) -> None:
     assert {row.arch for row in rows} == {"resnet18" if path.stem == "rows_v1" else "resnet50"}
 
 
-def test_rows_of_two_networks_are_no_run(tmp_path: Path) -> None:
-    rows = [
-        synthetic.make_row(EAGER, 224, batch, count=3, arch=arch) for batch, arch in ((1, "resnet18"), (2, "vgg11"))
-    ]
-    synthetic.write_run(tmp_path / "mixed", rows)
-    with pytest.raises(InputError, match=r"rows of several networks \(resnet18, vgg11\)"):
+@pytest.mark.parametrize(
+    ("field", "values", "message"),
+    [
+        ("arch", ("resnet18", "vgg11"), r"rows of several networks \(resnet18, vgg11\)"),
+        (
+            "device",
+            ("NVIDIA A100", "NVIDIA L4"),
+            r"rows of several devices \(NVIDIA A100, NVIDIA L4\); keep those of one",
+        ),
+        ("clock", ("cpu", "cuda_events"), r"rows of several clocks \(cpu, cuda_events\)"),
+    ],
+)
+def test_rows_of_two_networks_devices_or_clocks_are_no_run(
+    tmp_path: Path, field: str, values: tuple[str, str], message: str
+) -> None:
+    rows = [synthetic.make_row(EAGER, 224, batch, count=3, **{field: values[batch - 1]}) for batch in (1, 2)]
+    folder = synthetic.write_run(tmp_path / "mixed", rows)
+    with pytest.raises(InputError, match=rf"{folder}/rows\.jsonl: {message}"):
         load_run(tmp_path)
+
+
+def test_cards_of_one_name_are_one_device(tmp_path: Path) -> None:
+    """A cluster's rows tell their card in `options`."""
+    rows = [synthetic.make_row(EAGER, 224, n, count=3, options={"machine": f"host.{n}"}) for n in (1, 2)]
+    synthetic.write_run(tmp_path / "cluster", rows)
+    assert len(load_run(tmp_path).rows) == 2
 
 
 def test_weights_are_those_of_the_network_that_was_timed(tmp_path: Path) -> None:
@@ -68,6 +89,24 @@ def test_a_cut_gzip_file_is_one_clear_error(tmp_path: Path) -> None:
     (folder / "rows.jsonl.gz").write_bytes(packed[: len(packed) // 2])
     (folder / "rows.jsonl").unlink()
     with pytest.raises(InputError, match=r"rows\.jsonl\.gz: cannot be read"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"flops_per_image": "many"}, "flops_per_image: 'many' is not a number"),
+        ({"build_ms": True}, "build_ms: True is not a number"),
+    ],
+)
+def test_what_should_be_a_number_and_is_none_is_named_by_file_and_line(
+    tmp_path: Path, changes: dict, complaint: str
+) -> None:
+    row = json.loads(synthetic.make_row(EAGER, 224, 1, count=3).to_json())
+    path = tmp_path / "x" / "rows.jsonl"
+    path.parent.mkdir()
+    path.write_text(f"{json.dumps(row)}\n{json.dumps({**row, **changes})}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(f"{path}:2: {complaint}; mend or delete this line")):
         load_run(tmp_path)
 
 

@@ -63,6 +63,61 @@ def test_the_answer_is_printed_and_its_rerun_plans_exactly_three_cells(
     assert (config.min_seconds, config.max_seconds) == (1.0, 20.0)  # the run's own settings
 
 
+def test_the_command_to_confirm_names_its_folders_where_they_are_not_the_harness_own(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Word for word to be pasted into a shell; a folder of training records alone has no weights to time."""
+    records = synthetic.write_weights(results.parent / "weights", {224: 0.9})
+    assert recommend(results) == 0
+    config = results / "first" / "report" / "recommendation.yaml"
+    head = f"To confirm: python -m harness --config {config} --run_id first-again --results_dir {results}"
+    assert capsys.readouterr().out.splitlines()[-1] == head
+    (records / "best_resnet18_224.pth").touch()
+    assert recommend(results) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"{head} --weights_dir {records}"
+
+
+def test_the_command_to_confirm_is_short_and_quoted(
+    results: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synthetic.write_weights(results.parent / "weights", {224: 0.9})
+    (results.parent / "weights" / "best_resnet18_224.pth").touch()
+    (results / "first").rename(results / "my run")
+    monkeypatch.chdir(results.parent)
+    assert main(["recommend"]) == 0
+    printed = capsys.readouterr().out.splitlines()[-1]
+    words = "--config 'results/my run/report/recommendation.yaml' --run_id 'my run-again'"
+    assert printed == f"To confirm: python -m harness {words}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "6 cells, 6 meet the needs.\n"),
+        (["--batch_sizes", "[8]", "--backends", "[pytorch]"], "6 cells, 1 meets the needs. The others:\n"),
+    ],
+)
+def test_the_others_are_announced_where_there_are_any(
+    results: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    assert recommend(results, *arguments) == 0
+    assert sentence in capsys.readouterr().out.replace("\u00a0", " ")
+
+
+def test_one_cell_is_not_several(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    synthetic.write_run(tmp_path / "results" / "first", [synthetic.make_row(EAGER, 224, 1, count=30)])
+    assert recommend(tmp_path / "results") == 0
+    assert "1 cell, 1 meets the needs.\n" in capsys.readouterr().out.replace("\u00a0", " ")
+
+
+def test_a_run_cannot_confirm_itself(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert recommend(results, "--confirm", "first") == 2
+    error = capsys.readouterr().err
+    assert error == (
+        "python -m analysis: error: --confirm first: is the run of the answer; name a run of its recommendation.yaml\n"
+    )
+
+
 def test_a_rerun_that_repeats_confirms(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rerun(results)
     assert recommend(results, "--confirm", "again") == 0

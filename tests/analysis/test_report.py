@@ -291,6 +291,44 @@ def test_intervals_of_a_large_run_are_said_to_be_in_closed_form(monkeypatch: pyt
         assert [bool(re.search(words, other)) for words in (draws, form)] == [False, True]
 
 
+@pytest.mark.parametrize(
+    ("rounds", "english_words", "russian_words"),
+    [
+        (
+            (1, 1),
+            "0.50% and 2.00% merely assumed, as this run has no stable repeated measurements for a correction",
+            "0,50 % и 2,00 % — лишь исходное предположение: стабильных повторных замеров, которые бы его уточнили, "
+            "в этом прогоне нет",
+        ),
+        (
+            (2, 1),
+            "0.50% assumed, corrected by what this run measured more than once; "
+            "2.00% merely assumed, as this run has no stable repeated measurements of such inferences for a correction",
+            "исходное предположение — 0,50 %, уточнено по повторным замерам этого прогона; "
+            "2,00 % — лишь исходное предположение: стабильных повторных замеров таких инференсов, которые бы его "
+            "уточнили, в этом прогоне нет",
+        ),
+        (
+            (2, 2),
+            "0.50% and 2.00% assumed, corrected by what this run measured more than once",
+            "исходное предположение — 0,50 % и 2,00 %, уточнено по повторным замерам этого прогона",
+        ),
+    ],
+)
+def test_a_spread_is_called_corrected_only_where_something_was_measured_twice(
+    rounds: tuple[int, int], english_words: str, russian_words: str
+) -> None:
+    """Of long inferences and of short ones apart."""
+    rows = [
+        row
+        for model, count in zip((EAGER, synthetic.GPU[5]), rounds, strict=True)
+        for row in synthetic.make_rows((model,), (224,), (1,), rounds=count, device="GPU", clock="cuda_events")
+    ]
+    english, russian = (re.sub(r"\s", " ", text) for text in reports(rows))
+    assert f"(standard deviation: {english_words})" in english
+    assert f"({russian_words})" in russian
+
+
 def test_report_is_the_same_byte_for_byte(study: Study, tmp_path: Path) -> None:
     first = [path.read_bytes() for path in write_report(study, [], tmp_path / "a")]
     again = judge(study.run)
@@ -398,6 +436,15 @@ def test_limiters_are_counted_once_per_contender(gpu_facts: dict) -> None:
 def test_a_run_on_a_cpu_says_nothing_of_gpu_counters(study: Study) -> None:
     text = render(gather_facts(study, []), "en")
     assert not re.search(r"NVML|roofline|power cap|L2 cache|boundaries:", text)
+
+
+@pytest.mark.parametrize(("language", "end"), [("en", ": no, by this measure.\n"), ("ru", ": по этой мере — нет.\n")])
+def test_a_processor_near_its_roofline_is_not_told_of_a_cards_counters(tmp_path: Path, language: str, end: str) -> None:
+    folder = synthetic.write_run(tmp_path / "cpu", synthetic.make_rows((EAGER, FAST), (224,), (1, 8), count=5))
+    synthetic.write_gpu_facts(folder)
+    text = render(gather_facts(judge(load_run(tmp_path)), []), language)
+    assert end in text
+    assert not re.search(r"NVML|SM\b", text)
 
 
 def test_a_run_that_was_stopped_says_so_before_its_answer() -> None:

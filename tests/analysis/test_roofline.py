@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from analysis.__main__ import main
 from analysis.cells import build_cells
 from analysis.hardware import Hardware, find_hardware
 from analysis.peaks import find_peak
@@ -112,3 +115,31 @@ def test_the_host_sets_the_pace_when_enqueueing_takes_as_long_as_the_device(
 
 def test_a_cell_faster_than_its_arithmetic_is_called_a_fault() -> None:
     assert _line(factor=0.01)["above_bound"] is True
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("models.json", {"224": {"layers": [{}]}}, "224: layer 1: flops, input_elements, extra_input_elements, "),
+        ("models.json", {"224": {"layers": [COMPUTE, {**MEMORY, "flops": "1"}]}}, "224: layer 2: flops: not a number"),
+        ("models.json", {"224": {"layers": {}, "parameters": 1}, "small": {}}, "'small': not a model by its image"),
+        ("models.json", {"224": {"layers": 5}}, "224: layers: not a list"),
+        ("models.json", {"224": {"layers": [MEMORY]}}, "224: layers: no flops in any"),
+        ("models.json", {"224": []}, "'224': not a model"),
+        ("ceilings.json", {"matmul_tflops": {"fp32": "fast"}}, "matmul_tflops: not numbers by name"),
+        ("ceilings.json", {"convolution_tflops": [1.0]}, "convolution_tflops: not numbers by name"),
+        ("ceilings.json", {"copy_gb_per_s": "10"}, "copy_gb_per_s: not a number"),
+    ],
+)
+def test_a_broken_file_of_limits_is_one_line_that_names_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: object, complaint: str
+) -> None:
+    folder = synthetic.write_run(tmp_path / "x", [synthetic.make_row(synthetic.CPU[0], 224, 1, count=3)])
+    (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    for command in ("report", "recommend"):
+        assert main([command, "--results_dir", str(tmp_path)]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"python -m analysis: error: {folder / name}: {complaint}")
+        assert error.endswith("; mend this, or delete the file: the roofline is left out then\n")
+        assert error.count("\n") == 1
+    assert not (folder / "report").exists()

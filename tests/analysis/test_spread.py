@@ -79,6 +79,30 @@ def test_command_takes_folders_and_names_and_writes_a_file(tmp_path: Path) -> No
     assert "2 of 2" in text
 
 
+def test_a_folder_may_be_the_one_of_the_shell(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run in three_runs():
+        synthetic.write_run(tmp_path / run.run_id, run.rows)
+    (tmp_path / "b" / "report").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    assert main(["spread", ".", "../b", "../c"]) == 0
+    assert capsys.readouterr().out.startswith("Runs: a, b, c. ")
+    monkeypatch.chdir(tmp_path / "b" / "report")
+    assert main(["spread", "..", "../../a"]) == 0
+    assert capsys.readouterr().out.startswith("Runs: b, a. ")
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run in three_runs():
+        synthetic.write_run(tmp_path / run.run_id / "quick", run.rows)
+    monkeypatch.chdir(tmp_path)
+    assert main(["spread", "a/quick", "b/quick"]) == 0
+    assert capsys.readouterr().out.startswith("Runs: a/quick, b/quick. ")
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [(["a"], "runs: name two different runs or more"), (["a", "a"], "two different runs"), (["a", "x"], "run 'x' is")],
