@@ -118,12 +118,13 @@ class Cell:
 
     @property
     def _rng(self) -> np.random.Generator:
-        return np.random.default_rng([SEED, self._seed(self.rows[0].job.variant)])
+        return self.make_rng(self.rows[0].job.variant)
 
-    def _seed(self, name: str) -> int:
-        """Two runs must not share their draws, whatever they are called."""
+    def make_rng(self, name: str) -> np.random.Generator:
+        """For the draws of what is called `name`: two runs must not share theirs, whatever they are called."""
         row = self.rows[0]
-        return zlib.crc32(f"{name} {row.run_id} {row.started_at} {row.device} {self.key}".encode())
+        seed = zlib.crc32(f"{name} {row.run_id} {row.started_at} {row.device} {self.key}".encode())
+        return np.random.default_rng([SEED, seed])
 
     @cached_property
     def _bootstrap(self) -> stats.Array:
@@ -150,7 +151,7 @@ class Cell:
         """Draws of the location of host_ms, shape (draws,), made as `draws` are; its samples must exist."""
         if any("host_ms" in row.same_as for row in self.rows):
             return self.draws
-        rng, rounds = np.random.default_rng([SEED, self._seed("host_ms")]), self.boundary("host_ms")
+        rng, rounds = self.make_rng("host_ms"), self.boundary("host_ms")
         widening = self._find_widening("host_ms", "host_half_width_percent")
         if self.resampled:
             return stats.bootstrap_location(rounds, rng, spread=self.spread, widening=widening)
@@ -247,8 +248,8 @@ def _cell(key: Key, rows: list[Row], *, spreads: dict[bool, float], resampled: b
     if status not in RANKED:
         return Cell(key, rows, status, reason)
     rounds = [np.asarray(row.samples["device_ms"], dtype=float) for row in rows if row.status in RANKED]
-    short = _is_short(rows[0].clock, [stats.trimmed_mean(samples) for samples in rounds])
-    cell = Cell(key, rows, status, reason, rounds, spreads[short], resampled)
+    cell = Cell(key, rows, status, reason, rounds, resampled=resampled)
+    cell = replace(cell, spread=spreads[cell.is_short])
     doubt = _doubt(cell)
     return replace(cell, status="unstable", reason=doubt) if doubt else cell
 

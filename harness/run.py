@@ -173,12 +173,12 @@ def measure(
         if machine["kind"] == "cuda" and telemetry.absent:
             print(f"No GPU telemetry: {telemetry.absent}.", flush=True)
         sweep = Sweep(config, folder, models, machine, threads, progress.show_row, telemetry, interrupt, sheet)
-    jobs = sum(len(group.jobs) for group in planned)
     if left:  # before any row: a report of a run that is killed tells what is missing
-        folder.write_json("audit.json", {**folder.read_json("audit.json"), "load_before": load, "planned_jobs": jobs})
+        begun = {"load_before": load, "planned_jobs": sum(len(group.jobs) for group in planned)}
+        folder.write_json("audit.json", {**folder.read_json("audit.json"), **begun})
     sweep.run(groups)
     if left:
-        write_audit(folder, sweep, load, planned_jobs=jobs)
+        write_audit(folder, sweep)
         print_time_sheet(sweep.time_sheet.to_dict(), len(cluster.machines) if cluster else 1)
     command = make_resume_command(request, folder)
     if interrupt.requested:
@@ -221,19 +221,18 @@ def keep_ceilings(folder: RunFolder, ceilings: dict[str, Any]) -> None:
     print(describe_ceilings(ceilings), flush=True)
 
 
-def write_audit(folder: RunFolder, sweep: Sweep | ClusterSweep, load: dict[str, Any], *, planned_jobs: int) -> None:
-    """Keep what the run says of itself; times of a resumed run are added up."""
-    earlier = folder.read_json("audit.json").get("time_sheet_s", {})
+def write_audit(folder: RunFolder, sweep: Sweep | ClusterSweep) -> None:
+    """Add what the run says of itself to what it began with; times of a resumed run are added up."""
+    known = folder.read_json("audit.json")
+    earlier = known.get("time_sheet_s", {})
     sheet = {name: value + earlier.get(name, 0.0) for name, value in sweep.time_sheet.to_dict().items()}
     overheads = sweep.clock_overhead_ms
-    audit = {
+    found = {
         "time_sheet_s": sheet,
         "parent_cpu_percent": 100 * sheet["parent_cpu"] / sheet["wall"],
         "null_job_ms": float(np.median(overheads)) if overheads else None,
-        "load_before": load,
-        "planned_jobs": planned_jobs,
     }
-    folder.write_json("audit.json", audit)
+    folder.write_json("audit.json", {**known, **found})
 
 
 def make_resume_command(request: Request, folder: RunFolder) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from analysis import stats
 from analysis.accuracy import reference_accuracies
-from analysis.cells import RANKED, SEED, Cell, Key
+from analysis.cells import RANKED, Cell, Key
 from analysis.effects import size_accuracies
 from analysis.findings import Line, key_of, lines
 from analysis.study import Study
@@ -59,8 +58,7 @@ class Option:
         rounds = _energies(self.cell) if objective == "energy" else []
         if not rounds:
             return np.full(stats.DRAWS, np.nan)
-        seed = zlib.crc32(f"{objective} {self.cell.rows[0].run_id} {self.key}".encode())
-        return stats.bootstrap_location(rounds, np.random.default_rng([SEED, seed]), spread=self.cell.spread)
+        return stats.bootstrap_location(rounds, self.cell.make_rng(objective), spread=self.cell.spread)
 
     def interval(self, objective: str) -> stats.Interval:
         """95% interval of `value`."""
